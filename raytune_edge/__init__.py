@@ -1,0 +1,68 @@
+"""Tune a CNN's compression for the device it will run on.
+
+Importing this package loads neither torch nor Ray: each name below is loaded when first used, so
+that a device's host can use its part alone.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raytune_edge import tasks, testing
+    from raytune_edge.config import Recipe, Retrain, Timing
+    from raytune_edge.devices import connect_devices
+    from raytune_edge.errors import RaytuneEdgeError
+    from raytune_edge.objective import Objective
+    from raytune_edge.records import Measurement
+    from raytune_edge.space import search_space, unpruned_point
+    from raytune_edge.task import Loaders, Task
+    from raytune_edge.trial import prune_and_retrain
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    "Loaders": "task",
+    "Measurement": "records",
+    "Objective": "objective",
+    "RaytuneEdgeError": "errors",
+    "Recipe": "config",
+    "Retrain": "config",
+    "Task": "task",
+    "Timing": "config",
+    "connect_devices": "devices",
+    "prune_and_retrain": "trial",
+    "search_space": "space",
+    "unpruned_point": "space",
+}
+_SUBMODULES = ("tasks", "testing")
+
+__all__ = [
+    "Loaders",
+    "Measurement",
+    "Objective",
+    "RaytuneEdgeError",
+    "Recipe",
+    "Retrain",
+    "Task",
+    "Timing",
+    "connect_devices",
+    "prune_and_retrain",
+    "search_space",
+    "tasks",
+    "testing",
+    "unpruned_point",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {__all__}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

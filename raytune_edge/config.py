@@ -1,0 +1,158 @@
+"""Frozen settings, checked on construction. Nothing here imports a heavy library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+from raytune_edge.objective import Objective
+
+if TYPE_CHECKING:
+    from raytune_edge.task import Task
+
+__all__ = ["Gate", "Recipe", "Retrain", "Timing"]
+
+Gate = Literal["overlap", "wait", "off"]
+
+
+def _check(owner: object, ok: bool, name: str, expected: str) -> None:
+    if not ok:
+        came = getattr(owner, name)
+        raise ValueError(f"{type(owner).__name__}({name}=...): expected {expected}, got {came!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How a model is measured; this docstring is the protocol.
+
+    1. The model is read and compiled for latency (one stream); the first inference is timed
+       apart.
+    2. Warm-up: requests until both ``warmup_requests`` and ``warmup_s`` are reached.
+    3. Latency: synchronous batch-1 requests, the next one starting when the last one ends
+       (MLPerf's single-stream order), in blocks of ``block_requests`` requests or ``block_s``
+       seconds, whichever ends first. A block during which tasks of the host waited for a CPU for
+       more than ``max_pressure`` of the time is measured again, up to ``pressure_retries`` times
+       in all; if it stays so the block is kept and the record is flagged.
+    4. After ``min_blocks`` blocks, and after each further one, the 95 % interval of the median is
+       taken over the block medians (Student's t). Measuring stops when its half width is within
+       ``tolerance`` of the median, or after ``max_s`` seconds of timed blocks; the record says
+       which.
+    5. Throughput: for ``throughput_s`` seconds with the number of requests in flight that the
+       runtime calls optimal, after the model was compiled for throughput; 0 skips it and reports
+       the single-stream rate with one request in flight.
+
+    Inputs are random with a fixed seed, of the model's own shape.
+
+    Attributes:
+        profile: Also collect per-layer times, in a run of their own so that the profiler does
+            not slow the timed requests.
+        threads: Inference threads on CPU devices; None leaves it to the runtime.
+        timeout_s: Deadline of the whole request on the device, queue wait excluded.
+        queue_timeout_s: Longest wait in the pool's queue; None waits for ever.
+    """
+
+    warmup_requests: int = 20
+    warmup_s: float = 0.3
+    min_blocks: int = 5
+    block_requests: int = 100
+    block_s: float = 3.0
+    tolerance: float = 0.02
+    max_s: float = 20.0
+    max_pressure: float = 0.10
+    pressure_retries: int = 5
+    throughput_s: float = 1.0
+    profile: bool = False
+    threads: int | None = 1
+    timeout_s: float = 120.0
+    queue_timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("warmup_requests", "warmup_s", "pressure_retries", "throughput_s"):
+            _check(self, getattr(self, name) >= 0, name, "a number >= 0")
+        for name in ("block_requests", "block_s", "tolerance", "max_s", "timeout_s"):
+            _check(self, getattr(self, name) > 0, name, "a number > 0")
+        _check(self, self.min_blocks >= 2, "min_blocks", "at least 2 (an interval needs two)")
+        _check(self, 0 < self.max_pressure <= 1, "max_pressure", "a fraction in (0, 1]")
+        _check(self, self.threads is None or self.threads >= 1, "threads", "None or at least 1")
+        _check(
+            self,
+            self.queue_timeout_s is None or self.queue_timeout_s > 0,
+            "queue_timeout_s",
+            "None or a number > 0",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrain:
+    """How a network is trained: the baseline, and each pruned network after it.
+
+    SGD with Nesterov momentum. BatchNorm is recalibrated before and after.
+
+    Attributes:
+        epochs: Passes over the training data; a trial's config may say otherwise (``"epochs"``).
+        lr: Peak learning rate; a trial's config may say otherwise (``"lr"``).
+        schedule: ``"onecycle"`` (warm-up, then cosine to zero) or ``"cosine"``.
+        collapse_epochs: A network at chance level after this many epochs is ended; 0 never does.
+        recalibrate_batches: Training batches that BatchNorm statistics are taken from.
+        mixed_precision: Train in mixed precision where the trial has a CUDA device.
+    """
+
+    epochs: int = 4
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Literal["onecycle", "cosine"] = "onecycle"
+    collapse_epochs: int = 2
+    recalibrate_batches: int = 20
+    mixed_precision: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "collapse_epochs"):
+            whole = isinstance(getattr(self, name), int) and getattr(self, name) >= 0
+            _check(self, whole, name, "a whole number >= 0")
+        _check(self, self.lr > 0, "lr", "a number > 0")
+        _check(self, 0 <= self.momentum < 1, "momentum", "a number in [0, 1)")
+        _check(self, self.weight_decay >= 0, "weight_decay", "a number >= 0")
+        _check(self, self.schedule in ("onecycle", "cosine"), "schedule", "'onecycle' or 'cosine'")
+        _check(self, self.recalibrate_batches >= 1, "recalibrate_batches", "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that a trial needs to know beside its sampled config.
+
+    Attributes:
+        task: The trained network, its data and its input shape.
+        retrain: How pruned networks are retrained.
+        objective: What the search looks for, and what is infeasible.
+        timing: How a model is measured.
+        gate: When a trial over its latency budget ends: ``"overlap"`` retrains until the first
+            measurement is in, ``"wait"`` waits for it before the first epoch, ``"off"`` measures
+            only after retraining.
+        round_to: Kept channels are a multiple of this; 8 suits CPUs (latency falls in such steps).
+        min_keep: Least channels that a group keeps.
+        criterion: How filters are ranked: ``"l1"``, ``"l2"``, ``"fpgm"`` and more (`pruning`).
+        kind: ``"filters"`` ranks by the producer's filters, ``"channels"`` by the consumers'.
+        backend: ``"nni"`` or ``"torch-pruning"``.
+        seed: Of pruning, data order and training.
+    """
+
+    task: Task
+    retrain: Retrain = field(default_factory=Retrain)
+    objective: Objective = field(default_factory=lambda: Objective(maximize="top1"))
+    timing: Timing = field(default_factory=Timing)
+    gate: Gate = "overlap"
+    round_to: int = 8
+    min_keep: int = 8
+    criterion: str = "l1"
+    kind: Literal["filters", "channels"] = "filters"
+    backend: Literal["nni", "torch-pruning"] = "nni"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, self.gate in get_args(Gate), "gate", f"one of {get_args(Gate)}")
+        _check(self, self.kind in ("filters", "channels"), "kind", "'filters' or 'channels'")
+        backends = ("nni", "torch-pruning")
+        _check(self, self.backend in backends, "backend", f"one of {backends}")
+        _check(self, self.round_to >= 1, "round_to", "at least 1")
+        _check(self, self.min_keep >= 1, "min_keep", "at least 1")

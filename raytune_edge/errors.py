@@ -1,0 +1,83 @@
+"""Every exception this package raises on purpose, one class for each thing a caller can act on.
+
+A bad argument raises ``ValueError`` where the value is used; the classes that describe bad
+arguments inherit from it as well, so that either ``except`` clause catches them.
+"""
+
+__all__ = [
+    "DeviceBusyError",
+    "DeviceDiedError",
+    "DeviceError",
+    "DeviceTimeoutError",
+    "ExportError",
+    "ModelProofError",
+    "NoDeviceError",
+    "OutputError",
+    "ParityError",
+    "PlanError",
+    "PruningError",
+    "RaytuneEdgeError",
+    "TaskError",
+    "UnsupportedModelError",
+    "UntraceableModelError",
+]
+
+
+class RaytuneEdgeError(Exception):
+    """The root: ``except RaytuneEdgeError`` catches all that this package raises on purpose."""
+
+
+class TaskError(RaytuneEdgeError, ValueError):
+    """Model, data and input shape of a task do not fit each other."""
+
+
+class PlanError(RaytuneEdgeError, ValueError):
+    """A pruning plan that cannot be: a ratio out of range, an unknown group, a contradiction."""
+
+
+class PruningError(RaytuneEdgeError):
+    """The pruning backend could not make the network that the plan describes."""
+
+
+class UntraceableModelError(PruningError):
+    """``torch.fx`` cannot trace the model; the message names the line that stops it."""
+
+
+class ExportError(RaytuneEdgeError):
+    """The model could not be written as, or read back from, ONNX."""
+
+
+class ParityError(ExportError):
+    """Two runtimes give different outputs for the same model; the message has the difference."""
+
+
+class OutputError(RaytuneEdgeError, OSError):
+    """A folder that results should go to cannot be written."""
+
+
+class DeviceError(RaytuneEdgeError):
+    """A measurement failed for a reason that lies with the device: no evidence about the model."""
+
+
+class NoDeviceError(DeviceError):
+    """No device answers to the resource or name asked for."""
+
+
+class DeviceBusyError(DeviceError):
+    """A request waited in the queue longer than its limit."""
+
+
+class DeviceTimeoutError(DeviceError):
+    """The device took a request and did not answer before its deadline."""
+
+
+class DeviceDiedError(DeviceError):
+    """The process that drives the device ended, or answered with garbage."""
+
+
+class ModelProofError(DeviceError):
+    """An answer carries another request's nonce or another model's hash: it is thrown away."""
+
+
+class UnsupportedModelError(RaytuneEdgeError):
+    """The device's runtime refuses this model. Evidence about the model, so never retried."""
