@@ -1,0 +1,6 @@
+"""Reference models and data to try things on, and to compare with."""
+
+from raytune_edge.tasks.digits import digits_loaders, digits_resnet20, digits_resnet56
+from raytune_edge.tasks.resnet import cifar_resnet
+
+__all__ = ["cifar_resnet", "digits_loaders", "digits_resnet20", "digits_resnet56"]
