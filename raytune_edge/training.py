@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from raytune_edge.config import Retrain
@@ -108,7 +108,7 @@ def fine_tune(
         return
     device = next(model.parameters()).device
     mixed = settings.mixed_precision and device.type == "cuda"
-    steps = sum(1 for _ in batches) if not hasattr(batches, "__len__") else len(batches)
+    steps = len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=settings.lr,
