@@ -1,0 +1,31 @@
+"""What a finished search says: frames, fronts, tables, pictures, a report, a bundle to deploy."""
+
+from raytune_edge.analysis.frame import baseline, finished, to_frame, to_history, to_spans
+from raytune_edge.analysis.front import (
+    best_under,
+    hypervolume,
+    hypervolume_by,
+    knee_point,
+    pareto_front,
+)
+from raytune_edge.analysis.report import report
+from raytune_edge.analysis.table import front_table
+from raytune_edge.analysis.write import best_trial, prepare_folder, write_results
+
+__all__ = [
+    "baseline",
+    "best_trial",
+    "best_under",
+    "finished",
+    "front_table",
+    "hypervolume",
+    "hypervolume_by",
+    "knee_point",
+    "pareto_front",
+    "prepare_folder",
+    "report",
+    "to_frame",
+    "to_history",
+    "to_spans",
+    "write_results",
+]

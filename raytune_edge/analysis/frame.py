@@ -1,0 +1,225 @@
+"""Tune's results as pandas frames; hides in which of Tune's forms they come.
+
+Every function here takes a ``ResultGrid``, an ``ExperimentAnalysis``, the path of an experiment's
+folder, or a frame that `to_frame` made before (which is passed through).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from raytune_edge.records import METRIC_UNITS
+
+__all__ = ["Results", "baseline", "finished", "to_frame", "to_history", "to_spans", "tune_trials"]
+
+Results: TypeAlias = object
+"""A ``ResultGrid``, an ``ExperimentAnalysis``, an experiment's folder, or a frame of `to_frame`."""
+
+CONFIG = "config/"
+"""Prefix of the columns that hold a trial's sampled config, as in Tune's own data frames."""
+
+_TEXT = ("stage", "reason", "signature", "flags", "device_id", "spans")
+_ENDED = ("done", "infeasible", "collapsed", "unsupported")
+_SPAN_COLUMNS = ("trial", "trial_id", "what", "start", "end", "where")
+
+
+def to_frame(results: Results) -> pd.DataFrame:
+    """One row for each trial, in the order of their creation, failed ones included.
+
+    Columns:
+        trial: 1 for the first trial, and so on.
+        trial_id: Tune's.
+        status: ``"done"``, ``"infeasible"``, ``"collapsed"``, ``"unsupported"`` as the trial said;
+            ``"stopped"`` by a scheduler or stopper before its end; ``"failed"`` with an error;
+            ``"unfinished"`` when the experiment was interrupted.
+        stage, reason, flags, signature, device_id, spans: text, "" where unknown; the reason of a
+            failed trial is the last line of its error.
+        feasible: Whether the trial said so; False where it never reported.
+        epoch: Whole number, missing where unknown.
+        config/...: The sampled config.
+        started_at, ended_at: Unix time of the trial's start and last report.
+        checkpoint: Where the trial's files lie, "" if it left none.
+
+    and every metric of `raytune_edge.records.METRIC_UNITS`, as float64, NaN where unknown.
+    """
+    if isinstance(results, pd.DataFrame):
+        frame: pd.DataFrame = results
+        return frame
+    rows = [_row(number, trial) for number, trial in enumerate(tune_trials(results), start=1)]
+    config = dict.fromkeys(name for row in rows for name in row if name.startswith(CONFIG))
+    columns = ["trial", "trial_id", "status", "stage", "reason", "epoch", "feasible"]
+    columns += [*METRIC_UNITS, *config, "started_at", "ended_at"]
+    columns += ["device_id", "signature", "flags", "spans", "checkpoint"]
+    return _typed(pd.DataFrame(rows, columns=columns))
+
+
+def to_history(results: Results) -> pd.DataFrame:
+    """Every report of every trial: ``trial``, ``trial_id``, ``stage``, ``epoch`` and the metrics.
+
+    Empty for a frame, which holds last reports only.
+    """
+    columns = ["trial", "trial_id", "stage", "epoch", *METRIC_UNITS]
+    if isinstance(results, pd.DataFrame):
+        return pd.DataFrame(columns=columns)
+    analysis = _analysis(results)
+    reports = []
+    for number, trial in enumerate(analysis.trials, start=1):
+        frame = analysis.trial_dataframes.get(trial.trial_id)
+        if frame is not None and len(frame):
+            reports.append(
+                frame.reindex(columns=columns[2:]).assign(trial=number, trial_id=trial.trial_id)
+            )
+    if not reports:
+        return pd.DataFrame(columns=columns)
+    history: pd.DataFrame = pd.concat(reports, ignore_index=True)
+    return history[columns]
+
+
+def to_spans(results: Results) -> pd.DataFrame:
+    """What each trial did when and where: ``trial, trial_id, what, start, end, where``.
+
+    ``start`` and ``end`` are Unix times in seconds. A text that is not a list of spans is left out.
+    """
+    frame = to_frame(results)
+    rows = [
+        {"trial": trial, "trial_id": trial_id, **span}
+        for trial, trial_id, text in zip(
+            frame["trial"], frame["trial_id"], frame["spans"], strict=True
+        )
+        for span in _spans(text)
+    ]
+    return pd.DataFrame(rows, columns=list(_SPAN_COLUMNS)).astype({"start": float, "end": float})
+
+
+def finished(results: Results) -> pd.DataFrame:
+    """The rows of `to_frame` whose trial reached its end with a feasible network."""
+    frame = to_frame(results)
+    return frame[(frame["status"] == "done") & frame["feasible"]]
+
+
+def baseline(results: Results) -> pd.Series | None:
+    """The unpruned network's row, its ``top1`` that of the baseline; None if it was not measured.
+
+    That is the first trial with ``params_ratio`` 1 and a latency, whatever became of it; its
+    ``top1`` is taken before retraining (``top1_pruned``), and so is its ``top5``.
+    """
+    frame = to_frame(results)
+    rows = frame[(frame["params_ratio"] == 1) & frame["latency_p50_ms"].notna()]
+    if rows.empty:
+        return None
+    row = rows.iloc[0].copy()
+    row["top1"], row["top5"] = row["top1_pruned"], row["top5_pruned"]
+    return row
+
+
+def tune_trials(results: Results) -> list[Any]:
+    """Tune's ``Trial`` objects, in the order of their creation.
+
+    Raises:
+        ValueError: If ``results`` is none of `Results`, or a folder without an experiment.
+    """
+    return list(_analysis(results).trials)
+
+
+def _analysis(results: Results) -> Any:
+    if isinstance(results, str | Path):
+        return _read(Path(results))
+    # A ResultGrid does not tell its trials' status; the analysis that it wraps does.
+    analysis = getattr(results, "_experiment_analysis", results)
+    if not hasattr(analysis, "trials"):
+        raise ValueError(
+            "expected a ResultGrid, an ExperimentAnalysis, a path or a frame of to_frame, "
+            f"got {type(results).__name__}"
+        )
+    return analysis
+
+
+def _read(folder: Path) -> Any:
+    from ray.tune import ExperimentAnalysis
+
+    # A run's folder may hold the experiment's own one level down.
+    for pattern in ("experiment_state-*.json", "*/experiment_state-*.json"):
+        if found := sorted({state.parent for state in folder.glob(pattern)}):
+            break
+    else:
+        raise ValueError(
+            f"no Tune experiment in {folder}: expected a folder with an experiment_state-*.json, "
+            "which is <storage_path>/<name> of the RunConfig"
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"several Tune experiments in {folder}; name one of them: {[str(f) for f in found]}"
+        )
+    return ExperimentAnalysis(str(found[0].resolve()))
+
+
+def _row(number: int, trial: Any) -> dict[str, Any]:
+    last = trial.last_result or {}
+    error = _error(trial)
+    stage = last.get("stage", "")
+    if trial.status == "ERROR":
+        status = "failed"
+    elif trial.status != "TERMINATED":
+        status = "unfinished"
+    else:
+        status = stage if stage in _ENDED else "stopped"
+    ended_at = last.get("timestamp", math.nan)
+    checkpoint = trial.checkpoint
+    return {
+        **{name: last.get(name) for name in (*METRIC_UNITS, *_TEXT, "epoch", "feasible")},
+        **{CONFIG + str(key): _scalar(value) for key, value in (trial.config or {}).items()},
+        "trial": number,
+        "trial_id": trial.trial_id,
+        "status": status,
+        "reason": error or last.get("reason", ""),
+        "started_at": ended_at - last.get("time_total_s", math.nan),
+        "ended_at": ended_at,
+        "checkpoint": _uri(checkpoint) if checkpoint else "",
+    }
+
+
+def _error(trial: Any) -> str:
+    """The last line of what ended a failed trial, which is where Python tells the exception."""
+    if trial.status != "ERROR":
+        return ""
+    error = trial.get_pickled_error() or trial.get_error()
+    lines = [line for line in str(error or "").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "the trial failed without telling why"
+
+
+def _uri(checkpoint: Any) -> str:
+    kind = checkpoint.filesystem.type_name
+    return str(checkpoint.path) if kind == "local" else f"{kind}://{checkpoint.path}"
+
+
+def _scalar(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str) or value is None else repr(value)
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    numbers = [*METRIC_UNITS, "started_at", "ended_at"]
+    frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce").astype("float64")
+    text = [*_TEXT, "checkpoint"]
+    frame[text] = frame[text].astype("object").where(frame[text].notna(), "").astype(str)
+    frame["epoch"] = pd.to_numeric(frame["epoch"], errors="coerce").astype("Int64")
+    frame["feasible"] = frame["feasible"].map(lambda told: told is True or told == 1).astype(bool)
+    return frame
+
+
+def _spans(text: str) -> Iterable[Mapping[str, Any]]:
+    try:
+        spans = json.loads(text) if text else []
+    except json.JSONDecodeError:
+        return []
+    wanted = _SPAN_COLUMNS[2:]
+    return [
+        {name: span[name] for name in wanted}
+        for span in spans
+        if isinstance(span, dict) and set(wanted) <= set(span)
+    ]
