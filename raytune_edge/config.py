@@ -9,6 +9,7 @@ from raytune_edge.objective import Objective
 
 if TYPE_CHECKING:
     from raytune_edge.task import Task
+    from raytune_edge.training import TrainingLoop
 
 __all__ = ["Gate", "Recipe", "Retrain", "Timing"]
 
@@ -134,6 +135,7 @@ class Recipe:
         criterion: How filters are ranked: ``"l1"``, ``"l2"``, ``"fpgm"`` and more (`pruning`).
         kind: ``"filters"`` ranks by the producer's filters, ``"channels"`` by the consumers'.
         backend: ``"nni"`` or ``"torch-pruning"``.
+        training_loop: Trains in place of `training.fine_tune`; None uses that.
         seed: Of pruning, data order and training.
     """
 
@@ -147,6 +149,7 @@ class Recipe:
     criterion: str = "l1"
     kind: Literal["filters", "channels"] = "filters"
     backend: Literal["nni", "torch-pruning"] = "nni"
+    training_loop: TrainingLoop | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

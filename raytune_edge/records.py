@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["METRIC_UNITS", "LayerTime", "Measurement", "within_noise"]
+__all__ = ["METRIC_UNITS", "SHAPE_METRICS", "LayerTime", "Measurement", "within_noise"]
 
 METRIC_UNITS: dict[str, str] = {
     "score": "",
@@ -34,7 +34,15 @@ METRIC_UNITS: dict[str, str] = {
     "retrain_s": "s",
 }
 """Unit of each number that a trial reports. ``top1`` and ``top5`` are on validation data and
-taken after retraining; ``*_pruned`` before it; ``test_*`` on test data never used to choose."""
+taken after retraining; ``*_pruned`` before it; ``test_*`` on test data never used to choose.
+``queue_wait_s`` and ``measure_s`` are sums over the trial's measurements."""
+
+SHAPE_METRICS = frozenset(
+    name
+    for name in METRIC_UNITS
+    if name.startswith(("macs", "params", "size_", "latency_", "throughput_"))
+)
+"""The metrics that a network's shape decides: they are final before retraining begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +130,10 @@ class Measurement:
     layers: tuple[LayerTime, ...] = ()
     flags: tuple[str, ...] = ()
     cached: bool = False
+
+    def metrics(self) -> dict[str, float]:
+        """The figures that a trial reports, by their names in `METRIC_UNITS`."""
+        return {name: getattr(self, name) for name in SHAPE_METRICS if hasattr(self, name)}
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values that JSON can carry; `from_dict` is the inverse."""
