@@ -19,7 +19,7 @@ env: .venv/.made
 	@touch $@
 
 quickstart: env
-	$(BIN)/python examples/quickstart.py
+	$(BIN)/python examples/quickstart.py $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest

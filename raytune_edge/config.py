@@ -96,6 +96,8 @@ class Retrain:
         collapse_epochs: A network at chance level after this many epochs is ended; 0 never does.
         recalibrate_batches: Training batches that BatchNorm statistics are taken from.
         mixed_precision: Train in mixed precision where the trial has a CUDA device.
+        distill: Weight of the baseline's softened outputs in the loss, 0 (none) to 1 (only they).
+        temperature: Softens both outputs when distilling.
     """
 
     epochs: int = 4
@@ -106,6 +108,8 @@ class Retrain:
     collapse_epochs: int = 2
     recalibrate_batches: int = 20
     mixed_precision: bool = True
+    distill: float = 0.0
+    temperature: float = 4.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "collapse_epochs"):
@@ -116,6 +120,8 @@ class Retrain:
         _check(self, self.weight_decay >= 0, "weight_decay", "a number >= 0")
         _check(self, self.schedule in ("onecycle", "cosine"), "schedule", "'onecycle' or 'cosine'")
         _check(self, self.recalibrate_batches >= 1, "recalibrate_batches", "at least 1")
+        _check(self, 0 <= self.distill <= 1, "distill", "a number from 0 to 1")
+        _check(self, self.temperature > 0, "temperature", "a number > 0")
 
 
 @dataclass(frozen=True, kw_only=True)

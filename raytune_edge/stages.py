@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import json
 import logging
@@ -194,7 +195,8 @@ def retrain(
 
     Stops soon after ``interrupt`` turns true, also within an epoch.
     """
-    loop = recipe.training_loop or training.fine_tune
+    teacher = training.Teacher(recipe.task.baseline()) if network.settings.distill else None
+    loop = recipe.training_loop or functools.partial(training.fine_tune, teacher=teacher)
     epochs = loop(
         network.model,
         network.loaders.train,

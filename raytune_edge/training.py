@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import math
@@ -20,6 +21,7 @@ from raytune_edge.task import Batches
 __all__ = [
     "Accuracy",
     "Epoch",
+    "Teacher",
     "TrainingLoop",
     "best_device",
     "evaluate",
@@ -96,13 +98,18 @@ def fine_tune(
     seed: int = 0,
     interrupt: Callable[[], bool] = lambda: False,
     resume: dict[str, Any] | None = None,
+    teacher: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Iterator[Epoch]:
     """SGD with Nesterov momentum on cross-entropy; a `TrainingLoop`.
 
     The generator is seeded anew for each epoch, so a resumed run draws the same batches as one
     that was never stopped. On CUDA it trains in mixed precision if the settings say so.
 
-    Source: the OneCycle schedule is Smith and Topin, "Super-Convergence", 2017.
+    Args:
+        teacher: Logits to distil from, such as a `Teacher`; weighted by ``settings.distill``.
+
+    Source: the OneCycle schedule is Smith and Topin, "Super-Convergence", 2017; distillation is
+    Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2.
     """
     if settings.epochs == 0:
         return
@@ -140,7 +147,11 @@ def fine_tune(
                 break
             images, labels = images.to(device), labels.to(device)
             with torch.autocast(device.type, enabled=mixed):
-                loss = F.cross_entropy(model(images), labels)
+                logits = model(images)
+                loss = F.cross_entropy(logits, labels)
+                if teacher is not None:
+                    soft = _distillation_loss(logits, teacher(images), settings.temperature)
+                    loss = torch.lerp(loss, soft, settings.distill)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
@@ -161,6 +172,43 @@ def fine_tune(
         )
         if not finished:
             return
+
+
+def _distillation_loss(
+    logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    return temperature**2 * F.kl_div(
+        F.log_softmax(logits / temperature, dim=1),
+        F.log_softmax(teacher_logits / temperature, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+
+
+class Teacher:
+    """The logits of a trained model, computed once for each image and kept.
+
+    Images are known by their content, so the order of the data does not matter; augmented images
+    are new ones and are computed. At most ``keep`` images are kept.
+    """
+
+    def __init__(self, model: nn.Module, *, keep: int = 200_000) -> None:
+        self._model = model.eval()
+        self._keep = keep
+        self._logits: dict[bytes, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (N, classes) of images (N, C, H, W), on their device."""
+        keys = [hashlib.blake2b(image.cpu().numpy().tobytes()).digest() for image in images]
+        missing = [row for row, key in enumerate(keys) if key not in self._logits]
+        fresh: dict[bytes, torch.Tensor] = {}
+        if missing:
+            answers = self._model.to(images.device)(images[missing]).float()
+            fresh = {keys[row]: logits for row, logits in zip(missing, answers, strict=True)}
+            if len(self._logits) + len(fresh) <= self._keep:
+                self._logits |= fresh
+        return torch.stack([fresh[key] if key in fresh else self._logits[key] for key in keys])
 
 
 def recalibrate(model: nn.Module, batches: Batches, count: int, *, seed: int = 0) -> None:

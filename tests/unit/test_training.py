@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 from raytune_edge.config import Retrain
-from raytune_edge.training import Accuracy, evaluate, fine_tune, has_collapsed, recalibrate
+from raytune_edge.training import (
+    Accuracy,
+    Teacher,
+    evaluate,
+    fine_tune,
+    has_collapsed,
+    recalibrate,
+)
 
 Data = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -120,3 +127,32 @@ def test_accuracy_against_a_count_by_hand() -> None:
 def test_chance_level_is_a_collapse(top1: float, loss: float, collapsed: bool) -> None:
     accuracy = Accuracy(top1=top1, top5=0.5, loss=loss, samples=360)
     assert has_collapsed(accuracy, num_classes=10) is collapsed
+
+
+def test_a_teacher_answers_like_its_model_and_asks_it_once(data: Data) -> None:
+    calls = []
+    model = network().eval()
+    model.register_forward_hook(lambda *_: calls.append(1))
+    teacher = Teacher(model)
+    images = data[0][0]
+    first, again = teacher(images), teacher(images.flip(0)).flip(0)
+    assert len(calls) == 1
+    assert torch.equal(first, again)
+    assert torch.allclose(first, model(images))
+
+
+def test_distillation_alone_makes_a_student_agree_with_its_teacher(data: Data) -> None:
+    teacher = network()
+    list(fine_tune(teacher, data, Retrain(epochs=5)))
+    recalibrate(teacher, data, count=4)
+    wrong = [(images, 1 - labels) for images, labels in data]
+
+    def accuracy_of_student(distill: float) -> float:
+        student = network()
+        settings = Retrain(epochs=10, distill=distill)
+        list(fine_tune(student, wrong, settings, teacher=Teacher(teacher)))
+        recalibrate(student, data, count=4)
+        return evaluate(student, data).top1
+
+    assert accuracy_of_student(1.0) > 0.9
+    assert accuracy_of_student(0.0) < 0.1

@@ -24,7 +24,7 @@ def _trial(number: int, *, status: str = "TERMINATED", error: str = "", **last: 
         config=last.pop("config", {}),
         last_result=last,
         checkpoint=last.pop("checkpoint", None),
-        get_pickled_error=lambda: None,
+        error_file=None,
         get_error=lambda: error or None,
     )
 
