@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raytune_edge import tasks, testing
+    from raytune_edge.analysis import front_table, pareto_front, report, to_frame, write_results
+    from raytune_edge.callbacks import WandbCallback
     from raytune_edge.config import Recipe, Retrain, Timing
     from raytune_edge.devices import connect_devices
     from raytune_edge.errors import RaytuneEdgeError
@@ -29,10 +31,16 @@ _MODULE_OF = {
     "Retrain": "config",
     "Task": "task",
     "Timing": "config",
+    "WandbCallback": "callbacks",
     "connect_devices": "devices",
+    "front_table": "analysis",
+    "pareto_front": "analysis",
     "prune_and_retrain": "trial",
+    "report": "analysis",
     "search_space": "space",
+    "to_frame": "analysis",
     "unpruned_point": "space",
+    "write_results": "analysis",
 }
 _SUBMODULES = ("tasks", "testing")
 
@@ -45,12 +53,18 @@ __all__ = [
     "Retrain",
     "Task",
     "Timing",
+    "WandbCallback",
     "connect_devices",
+    "front_table",
+    "pareto_front",
     "prune_and_retrain",
+    "report",
     "search_space",
     "tasks",
     "testing",
+    "to_frame",
     "unpruned_point",
+    "write_results",
 ]
 
 

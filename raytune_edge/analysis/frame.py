@@ -16,7 +16,8 @@ import pandas as pd
 
 from raytune_edge.records import METRIC_UNITS
 
-__all__ = ["Results", "baseline", "finished", "to_frame", "to_history", "to_spans", "tune_trials"]
+__all__ = ["Results", "baseline", "finished", "reason_of", "status_of"]
+__all__ += ["to_frame", "to_history", "to_spans", "tune_trials"]
 
 Results: TypeAlias = object
 """A ``ResultGrid``, an ``ExperimentAnalysis``, an experiment's folder, or a frame of `to_frame`."""
@@ -127,6 +128,27 @@ def tune_trials(results: Results) -> list[Any]:
     return list(_analysis(results).trials)
 
 
+def status_of(trial: Any, *, failed: bool, over: bool) -> str:
+    """The ``status`` that `to_frame` tells of a Tune trial; ``over`` once Tune has ended it."""
+    if failed:
+        return "failed"
+    stage = (trial.last_result or {}).get("stage", "")
+    if stage in _ENDED:
+        return str(stage)
+    return "stopped" if over else "unfinished"
+
+
+def reason_of(trial: Any, *, failed: bool) -> str:
+    """Why a Tune trial ended as it did: of an error the last line, which tells the exception."""
+    if not failed:
+        return str((trial.last_result or {}).get("reason", ""))
+    # Tune writes the error here first, and copies it to the storage a little later.
+    local = Path(trial.error_file or "")
+    text = local.read_text() if local.is_file() else str(trial.get_error() or "")
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "the trial failed without telling why"
+
+
 def _analysis(results: Results) -> Any:
     if isinstance(results, str | Path):
         return _read(Path(results))
@@ -161,14 +183,7 @@ def _read(folder: Path) -> Any:
 
 def _row(number: int, trial: Any) -> dict[str, Any]:
     last = trial.last_result or {}
-    error = _error(trial)
-    stage = last.get("stage", "")
-    if trial.status == "ERROR":
-        status = "failed"
-    elif trial.status != "TERMINATED":
-        status = "unfinished"
-    else:
-        status = stage if stage in _ENDED else "stopped"
+    failed = trial.status == "ERROR"
     ended_at = last.get("timestamp", math.nan)
     checkpoint = trial.checkpoint
     return {
@@ -176,21 +191,12 @@ def _row(number: int, trial: Any) -> dict[str, Any]:
         **{CONFIG + str(key): _scalar(value) for key, value in (trial.config or {}).items()},
         "trial": number,
         "trial_id": trial.trial_id,
-        "status": status,
-        "reason": error or last.get("reason", ""),
+        "status": status_of(trial, failed=failed, over=trial.status == "TERMINATED"),
+        "reason": reason_of(trial, failed=failed),
         "started_at": ended_at - last.get("time_total_s", math.nan),
         "ended_at": ended_at,
         "checkpoint": _uri(checkpoint) if checkpoint else "",
     }
-
-
-def _error(trial: Any) -> str:
-    """The last line of what ended a failed trial, which is where Python tells the exception."""
-    if trial.status != "ERROR":
-        return ""
-    error = trial.get_pickled_error() or trial.get_error()
-    lines = [line for line in str(error or "").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "the trial failed without telling why"
 
 
 def _uri(checkpoint: Any) -> str:
