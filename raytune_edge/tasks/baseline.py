@@ -16,18 +16,39 @@ import torch
 from torch import nn
 
 from raytune_edge.config import Retrain
+from raytune_edge.errors import TaskError
 from raytune_edge.task import Loaders
 from raytune_edge.training import best_device, evaluate, fine_tune, recalibrate
 
-__all__ = ["cache_folder", "trained"]
+__all__ = ["cache_folder", "load_weights", "trained"]
 
 logger = logging.getLogger(__name__)
+
+_UNREADABLE = (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError)
 
 
 def cache_folder() -> Path:
     """``$RAYTUNE_EDGE_CACHE``, else ``raytune_edge`` in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("RAYTUNE_EDGE_CACHE") or Path(home) / "raytune_edge")
+
+
+def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+    """``network`` with the state dict in the file ``path``, which is read with ``weights_only``.
+
+    A checkpoint that holds the state dict under ``"state_dict"`` or ``"model"`` is taken as well.
+
+    Raises:
+        TaskError: If the file cannot be read, or is no state dict of this architecture.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for wrapper in ("state_dict", "model"):
+            state = state.get(wrapper, state)
+        network.load_state_dict(state)
+    except _UNREADABLE as error:
+        raise TaskError(f"{path} holds no weights for this network: {error}") from error
+    return network.eval()
 
 
 def trained(
@@ -51,11 +72,11 @@ def trained(
     path = cache_folder() / "baselines" / f"{name}-{key}.pt"
     if path.exists():
         try:
-            network.load_state_dict(torch.load(path, weights_only=True))
+            loaded = load_weights(network, path)
             logger.info("baseline %s: loaded from %s", name, path)
-            return network.eval()
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            logger.warning("baseline %s: %s is damaged (%s); training again", name, path, error)
+            return loaded
+        except TaskError as error:
+            logger.warning("baseline %s: training again: %s", name, error)
     _train(name, network, loaders(), settings, seed)
     _save(network, path)
     return network.eval()
