@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raytune_edge import tasks, testing
     from raytune_edge.analysis import front_table, pareto_front, report, to_frame, write_results
-    from raytune_edge.callbacks import WandbCallback
+    from raytune_edge.callbacks import ProgressCallback, WandbCallback
     from raytune_edge.config import Recipe, Retrain, Timing
     from raytune_edge.devices import connect_devices
     from raytune_edge.errors import RaytuneEdgeError
@@ -26,6 +26,7 @@ _MODULE_OF = {
     "Loaders": "task",
     "Measurement": "records",
     "Objective": "objective",
+    "ProgressCallback": "callbacks",
     "RaytuneEdgeError": "errors",
     "Recipe": "config",
     "Retrain": "config",
@@ -48,6 +49,7 @@ __all__ = [
     "Loaders",
     "Measurement",
     "Objective",
+    "ProgressCallback",
     "RaytuneEdgeError",
     "Recipe",
     "Retrain",

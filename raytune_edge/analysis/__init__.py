@@ -1,6 +1,6 @@
 """What a finished search says: frames, fronts, tables, pictures, a report, a bundle to deploy."""
 
-from raytune_edge.analysis.frame import baseline, finished, to_frame, to_history, to_spans
+from raytune_edge.analysis.frame import baseline, feasible, to_frame, to_history, to_spans
 from raytune_edge.analysis.front import (
     best_under,
     hypervolume,
@@ -16,7 +16,7 @@ __all__ = [
     "baseline",
     "best_trial",
     "best_under",
-    "finished",
+    "feasible",
     "front_table",
     "hypervolume",
     "hypervolume_by",

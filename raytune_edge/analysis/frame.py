@@ -16,7 +16,7 @@ import pandas as pd
 
 from raytune_edge.records import METRIC_UNITS
 
-__all__ = ["Results", "baseline", "finished", "reason_of", "status_of"]
+__all__ = ["Results", "baseline", "feasible", "reason_of", "status_of"]
 __all__ += ["to_frame", "to_history", "to_spans", "tune_trials"]
 
 Results: TypeAlias = object
@@ -41,6 +41,8 @@ def to_frame(results: Results) -> pd.DataFrame:
             ``"unfinished"`` when the experiment was interrupted.
         stage, reason, flags, signature, device_id, spans: text, "" where unknown; the reason of a
             failed trial is the last line of its error.
+        finished: Whether the trial came to an end of its own or of a scheduler's: neither failed
+            nor unfinished.
         feasible: Whether the trial said so; False where it never reported.
         epoch: Whole number, missing where unknown.
         config/...: The sampled config.
@@ -54,7 +56,7 @@ def to_frame(results: Results) -> pd.DataFrame:
         return frame
     rows = [_row(number, trial) for number, trial in enumerate(tune_trials(results), start=1)]
     config = dict.fromkeys(name for row in rows for name in row if name.startswith(CONFIG))
-    columns = ["trial", "trial_id", "status", "stage", "reason", "epoch", "feasible"]
+    columns = ["trial", "trial_id", "status", "stage", "reason", "epoch", "finished", "feasible"]
     columns += [*METRIC_UNITS, *config, "started_at", "ended_at"]
     columns += ["device_id", "signature", "flags", "spans", "checkpoint"]
     return _typed(pd.DataFrame(rows, columns=columns))
@@ -98,7 +100,7 @@ def to_spans(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(_SPAN_COLUMNS)).astype({"start": float, "end": float})
 
 
-def finished(results: Results) -> pd.DataFrame:
+def feasible(results: Results) -> pd.DataFrame:
     """The rows of `to_frame` whose trial reached its end with a feasible network."""
     frame = to_frame(results)
     return frame[(frame["status"] == "done") & frame["feasible"]]
@@ -184,6 +186,7 @@ def _read(folder: Path) -> Any:
 def _row(number: int, trial: Any) -> dict[str, Any]:
     last = trial.last_result or {}
     failed = trial.status == "ERROR"
+    status = status_of(trial, failed=failed, over=trial.status == "TERMINATED")
     ended_at = last.get("timestamp", math.nan)
     checkpoint = trial.checkpoint
     return {
@@ -191,7 +194,8 @@ def _row(number: int, trial: Any) -> dict[str, Any]:
         **{CONFIG + str(key): _scalar(value) for key, value in (trial.config or {}).items()},
         "trial": number,
         "trial_id": trial.trial_id,
-        "status": status_of(trial, failed=failed, over=trial.status == "TERMINATED"),
+        "status": status,
+        "finished": status not in ("failed", "unfinished"),
         "reason": reason_of(trial, failed=failed),
         "started_at": ended_at - last.get("time_total_s", math.nan),
         "ended_at": ended_at,

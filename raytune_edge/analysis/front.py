@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from raytune_edge.analysis.frame import Results, finished, to_frame
+from raytune_edge.analysis.frame import Results, feasible, to_frame
 
 __all__ = ["best_under", "hypervolume", "hypervolume_by", "knee_point", "pareto_front"]
 
@@ -206,7 +206,7 @@ def _growth(
 
 
 def _candidates(results: Results, maximize: str, minimize: str, infeasible: bool) -> pd.DataFrame:
-    rows = to_frame(results) if infeasible else finished(results)
+    rows = to_frame(results) if infeasible else feasible(results)
     for name in (maximize, minimize):
         if name not in rows.columns:
             raise ValueError(f"no column is called {name!r}; there are {sorted(rows.columns)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from raytune_edge.analysis.files import checkpoint_folder
-from raytune_edge.analysis.frame import Results, finished, to_frame
+from raytune_edge.analysis.frame import Results, feasible, to_frame
 from raytune_edge.analysis.front import pareto_front
 from raytune_edge.errors import OutputError
 
@@ -102,7 +102,7 @@ def write_results(
 
 def best_trial(results: Results) -> pd.Series | None:
     """The finished feasible trial with the highest score, the faster one of equals."""
-    rows = finished(results).sort_values(
+    rows = feasible(results).sort_values(
         ["score", "latency_p50_ms"], ascending=[False, True], kind="stable", na_position="last"
     )
     return None if rows.empty else rows.iloc[0]

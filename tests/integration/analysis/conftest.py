@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import math
+import sys
 import tempfile
 import time
 import warnings
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from raytune_edge.records import METRIC_UNITS, Measurement
@@ -78,8 +79,9 @@ def stub_trial() -> Callable[[Mapping[str, Any]], None]:
     """
     widths = {width: TinyNet(width) for width in (16, 8, 4)}
     networks = {width: (onnx_bytes(net), _state(net)) for width, net in widths.items()}
-    # Trials run in processes that cannot import this module, so all that they need is captured.
-    names, measure = list(METRIC_UNITS), measurement
+    # Trials run in processes that cannot import this module.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    names = list(METRIC_UNITS)
 
     def trial(config: Mapping[str, Any]) -> None:
         import random
@@ -119,7 +121,7 @@ def stub_trial() -> Callable[[Mapping[str, Any]], None]:
                 first_epoch = int((Path(folder) / "epoch").read_text()) + 1
         else:
             tune.report(report)
-        figures = measure(0.2 + 0.8 * (1 - ratio), onnx)
+        figures = measurement(0.2 + 0.8 * (1 - ratio), onnx)
         report |= {name: figures[name] for name in names if name in figures}
         report["device_id"] = figures["device_id"]
         if end == "late":

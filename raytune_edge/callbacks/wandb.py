@@ -127,7 +127,7 @@ class WandbCallback(LoggerCallback):  # type: ignore[misc]
         self._writer.jobs.put((what, job))
 
     def _log_front(self, writer: _Writer, trials: list[Trial]) -> None:
-        from raytune_edge.analysis.wandb_front import log_front
+        from raytune_edge.callbacks.wandb_front import log_front
 
         name = trials[0].experiment_dir_name
         group = self.group or name
