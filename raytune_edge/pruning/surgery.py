@@ -1,0 +1,233 @@
+"""From a plan to a smaller network: choose the channels, cut them out, check the result."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import nn
+
+from raytune_edge.errors import PlanError, PruningError
+from raytune_edge.pruning.criteria import score_channels
+from raytune_edge.pruning.graph import Coupling, Site, couplings
+from raytune_edge.pruning.groups import Group, Groups
+from raytune_edge.pruning.plan import Plan
+
+if TYPE_CHECKING:
+    from raytune_edge.task import Batches
+
+__all__ = ["Surgeon", "prune", "removed_channels"]
+
+_BACKENDS = {"nni": "nni", "torch-pruning": "torch_pruning"}
+_TOLERANCE = 1e-3
+
+
+class Surgeon(Protocol):
+    """What a backend is: the function ``remove_channels`` of its module."""
+
+    def __call__(
+        self, model: nn.Module, example: torch.Tensor, removed: Mapping[Group, Sequence[int]]
+    ) -> nn.Module:
+        """``model`` without the output channels ``removed`` of each group's members.
+
+        ``model`` may be changed. Training mode and ``requires_grad`` need not be kept.
+        """
+
+
+def prune(
+    model: nn.Module,
+    example: torch.Tensor,
+    plan: Plan,
+    *,
+    criterion: str = "l1",
+    kind: str | Mapping[str, str] = "filters",
+    scored: str = "sum",
+    backend: str = "nni",
+    seed: int = 0,
+    data: Batches | None = None,
+) -> nn.Module:
+    """A smaller network with the channels that ``plan`` keeps; ``model`` is left untouched.
+
+    The result is checked: every layer is as wide as planned, and the output on ``example`` is that
+    of ``model`` with the removed channels cut off from all layers that read them. Training mode
+    and ``requires_grad`` are those of ``model``; a plan that keeps all gives a plain copy.
+
+    Args:
+        model: Any network of two-dimensional convolutions.
+        example: One input (1, C, H, W), float32, on the model's device.
+        plan: From `plan`, made for the groups of this model.
+        criterion: How channels are ranked: see `criteria.score_channels`.
+        kind: ``"filters"`` or ``"channels"``, for all groups or by group.
+        scored: ``"sum"`` over a group's layers, or its ``"leader"``.
+        backend: ``"nni"`` or ``"torch-pruning"``.
+        seed: For ``criterion="random"``; the rest is not random.
+        data: Batches of images and labels, for ``criterion="taylor"``.
+
+    Raises:
+        PlanError: If the plan doesn't fit the model.
+        UntraceableModelError: If ``torch.fx`` can't trace the model and the backend needs it to.
+        PruningError: If the backend fails, or its result isn't what was planned.
+        ValueError: For an unknown criterion, kind or backend.
+    """
+    if backend not in _BACKENDS:
+        raise ValueError(f"backend: expected one of {tuple(_BACKENDS)}, got {backend!r}")
+    if plan.keeps_all:
+        return copy.deepcopy(model)
+    found = couplings(model, example)
+    removed = _choose(
+        model,
+        found,
+        plan,
+        criterion=criterion,
+        kind=kind,
+        scored=scored,
+        seed=seed,
+        data=data,
+    )
+    surgeon: Surgeon = import_module(f"{__package__}.{_BACKENDS[backend]}").remove_channels
+    pruned = surgeon(copy.deepcopy(model), example, removed)
+    _restore_modes(pruned, model)
+    _check_widths(pruned, removed)
+    _check_output(pruned, model, example, found, removed)
+    return pruned
+
+
+def removed_channels(
+    model: nn.Module, example: torch.Tensor, plan: Plan, **ranking: Any
+) -> dict[Group, tuple[int, ...]]:
+    """The channels that `prune` removes from each group that loses any.
+
+    Args:
+        model: As for `prune`, as are the others; ``ranking`` is what decides there: ``criterion``,
+            ``kind``, ``scored``, ``seed`` and ``data``.
+        example: One input.
+        plan: From `plan`.
+        ranking: See above.
+
+    Raises:
+        PlanError: If the plan doesn't fit the model.
+        ValueError: For an unknown criterion or kind.
+    """
+    return _choose(model, couplings(model, example), plan, **ranking)
+
+
+def _choose(
+    model: nn.Module,
+    found: Sequence[Coupling],
+    plan: Plan,
+    *,
+    criterion: str = "l1",
+    kind: str | Mapping[str, str] = "filters",
+    scored: str = "sum",
+    seed: int = 0,
+    data: Batches | None = None,
+) -> dict[Group, tuple[int, ...]]:
+    groups = Groups(coupling.group for coupling in found)
+    kept = {groups.named(name).name: count for name, count in plan.kept.items()}
+    for group in groups:
+        count = kept.setdefault(group.name, group.channels)
+        if not 1 <= count <= group.channels or count % group.multiple:
+            raise PlanError(
+                f"the plan keeps {count} channels of {group.name}: expected a multiple of "
+                f"{group.multiple} from {group.multiple} to {group.channels}"
+            )
+    if isinstance(kind, str):
+        kinds = dict.fromkeys(kept, kind)
+    else:
+        kinds = {groups.named(layer).name: each for layer, each in kind.items()}
+    narrowed = [each for each in found if kept[each.group.name] < each.group.channels]
+    scores = score_channels(
+        copy.deepcopy(model).eval().requires_grad_(True),
+        narrowed,
+        criterion=criterion,
+        kinds=kinds,
+        scored=scored,
+        seed=seed,
+        data=data,
+    )
+    return {
+        each.group: _lowest(scores[each.group.name], kept[each.group.name], each.group.multiple)
+        for each in narrowed
+    }
+
+
+def _lowest(scores: torch.Tensor, keep: int, multiple: int) -> tuple[int, ...]:
+    """The channels that score lowest, ``keep`` of them left, in ascending order.
+
+    The channels fall into ``multiple`` equal parts, as grouped convolutions read them, and the
+    same ones go from each part.
+    """
+    parts = scores.reshape(multiple, -1)
+    by_rank = parts.sum(dim=0).argsort(descending=True, stable=True)
+    gone = by_rank[keep // multiple :]
+    everywhere = gone[None, :] + torch.arange(multiple)[:, None] * parts.shape[1]
+    return tuple(everywhere.flatten().sort().values.tolist())
+
+
+def _restore_modes(pruned: nn.Module, model: nn.Module) -> None:
+    modules, parameters = dict(pruned.named_modules()), dict(pruned.named_parameters())
+    for name, module in model.named_modules():
+        modules[name].training = module.training
+    for name, parameter in model.named_parameters():
+        parameters[name].requires_grad_(parameter.requires_grad).grad = None
+
+
+def _check_widths(pruned: nn.Module, removed: Mapping[Group, Sequence[int]]) -> None:
+    for group, channels in removed.items():
+        expected = group.channels - len(channels)
+        for member in group.members:
+            width = len(pruned.get_parameter(f"{member}.weight"))
+            if width != expected:
+                raise PruningError(
+                    f"{member} should have {expected} channels after pruning, it has {width}"
+                )
+
+
+@torch.no_grad()
+def _check_output(
+    pruned: nn.Module,
+    model: nn.Module,
+    example: torch.Tensor,
+    found: Sequence[Coupling],
+    removed: Mapping[Group, Sequence[int]],
+) -> None:
+    """Compare with ``model``, its kernels zeroed where they read a removed channel.
+
+    Raises:
+        PruningError: If the outputs differ, or ``pruned`` can't run.
+    """
+    cut = copy.deepcopy(model).eval()
+    for coupling in found:
+        for site in coupling.inputs:
+            _stop_reading(cut.get_submodule(site.layer), site, removed.get(coupling.group, ()))
+    expected = cut(example)
+    try:
+        came = copy.deepcopy(pruned).eval()(example)
+    except Exception as error:
+        raise PruningError(f"the pruned network doesn't run: {error}") from error
+    if not isinstance(expected, torch.Tensor) or any(each.mixed for each in found):
+        return
+    if came.shape != expected.shape:
+        raise PruningError(
+            f"the pruned network returns {tuple(came.shape)}, expected {tuple(expected.shape)}"
+        )
+    difference = float((came - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+    if difference > _TOLERANCE:
+        raise PruningError(
+            "the pruned network's output isn't that of the network without the removed channels: "
+            f"they differ by {difference:.2g} of the largest output"
+        )
+
+
+def _stop_reading(layer: nn.Module, site: Site, removed: Sequence[int]) -> None:
+    """Zero, in place, the weights of ``layer`` that read the ``removed`` channels."""
+    weight = layer.get_parameter("weight")
+    outs, ins = weight.shape[:2]
+    groups = int(getattr(layer, "groups", 1))
+    reads = torch.ones(groups * ins, device=weight.device)
+    reads[site.positions[torch.isin(site.channels, torch.tensor(removed))]] = 0
+    by_filter = reads.reshape(groups, 1, ins).expand(-1, outs // groups, -1).reshape(outs, ins)
+    weight.mul_(by_filter.reshape(outs, ins, *[1] * (weight.ndim - 2)))
