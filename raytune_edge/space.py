@@ -16,7 +16,7 @@ from raytune_edge.errors import PlanError
 
 if TYPE_CHECKING:
     from raytune_edge.config import Recipe
-    from raytune_edge.pruning import Group, Groups, Sensitivity
+    from raytune_edge.pruning import Groups, Sensitivity
 
 __all__ = [
     "RESNET56_SCHEDULE",
@@ -139,8 +139,8 @@ def search_space(
     Args:
         recipe: The task to prune, and how kept channels are rounded.
         by: One ratio for each group, or one for all groups of a block or a stage.
-        sensitivity: From `pruning.sensitivity`: ends each ratio where accuracy falls too far and
-            leaves out the groups that don't pay.
+        sensitivity: From `pruning.sensitivity`: ends each ratio where accuracy falls too far for
+            one of its groups, and leaves out those whose groups don't pay.
         max_drop: With ``sensitivity``: the largest loss of top-1, a fraction, that a ratio may
             cost by itself before any retraining.
         min_saving: With ``sensitivity``: the least fraction of the multiply-accumulates that a
@@ -158,7 +158,7 @@ def search_space(
     """
     from ray import tune
 
-    from raytune_edge.pruning import prunable_groups
+    from raytune_edge.pruning import prunable_groups, ratio_steps
 
     for name, value, choices in (
         ("by", by, ("group", "block", "stage")),
@@ -168,19 +168,23 @@ def search_space(
             raise ValueError(f"search_space({name}=...): expected one of {choices}, got {value!r}")
     groups = prunable_groups(recipe.task.baseline(), recipe.task.example())
     bounds = dict.fromkeys((group.name for group in groups), 1.0)
+    paying = bounds.keys()
     if sensitivity is not None:
-        bounds = sensitivity.bounds(max_drop=max_drop, min_saving=min_saving)
-    together: dict[str, list[Group]] = {}
+        bounds = sensitivity.bounds(max_drop=max_drop, min_saving=0.0)
+        paying = sensitivity.bounds(max_drop=max_drop, min_saving=min_saving).keys()
+    together: dict[str, list[tuple[str, float, int]]] = {}
     for group in groups:
-        if group.name in bounds:
+        step, count = ratio_steps(group, recipe.round_to, recipe.min_keep)
+        if count:
             name = group.name if by == "group" else getattr(group, by)
-            together.setdefault(name, []).append(group)
+            together.setdefault(name, []).append((group.name, step, count))
     space: dict[str, Any] = {}
-    for name, members in together.items():
-        bound = min(bounds[group.name] for group in members)
-        step, count = _grid(members, recipe.round_to, recipe.min_keep)
+    for name, grids in together.items():
+        # The finest grid of several groups: whatever the others do, each step narrows that one.
+        _, step, count = min(grids, key=lambda grid: grid[1])
+        bound = min(bounds.get(group, 0.0) for group, _, _ in grids)
         count = min(count, math.floor(bound / step + 1e-6))
-        if count > 0:
+        if count and any(group in paying for group, _, _ in grids):
             space[_RATIO + name] = _steps(step, count)
     if not space:
         raise PlanError(
@@ -198,16 +202,6 @@ def search_space(
     for key in {"one": ["kind"], "each": [_KIND + name for name in names]}.get(kinds or "", []):
         space[key] = tune.choice(["filters", "channels"])
     return space
-
-
-def _grid(groups: Sequence[Group], round_to: int, min_keep: int) -> tuple[float, int]:
-    """The finest grid of these groups: whatever the others do, each of its steps narrows one."""
-    from raytune_edge.pruning import ratio_steps
-
-    return min(
-        (grid for group in groups if (grid := ratio_steps(group, round_to, min_keep))[1] > 0),
-        default=(1.0, 0),
-    )
 
 
 def _steps(step: float, count: int) -> Any:

@@ -3,15 +3,20 @@
 from raytune_edge.pruning.graph import prunable_groups
 from raytune_edge.pruning.groups import Group, Groups
 from raytune_edge.pruning.plan import Plan, plan, ratio_steps
-from raytune_edge.pruning.surgery import prune, removed_channels
+from raytune_edge.pruning.sensitivity import Sensitivity, read_sensitivity, sensitivity
+from raytune_edge.pruning.surgery import prune, prune_iteratively, removed_channels
 
 __all__ = [
     "Group",
     "Groups",
     "Plan",
+    "Sensitivity",
     "plan",
     "prunable_groups",
     "prune",
+    "prune_iteratively",
     "ratio_steps",
+    "read_sensitivity",
     "removed_channels",
+    "sensitivity",
 ]

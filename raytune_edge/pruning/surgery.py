@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,14 +12,15 @@ from torch import nn
 
 from raytune_edge.errors import PlanError, PruningError
 from raytune_edge.pruning.criteria import score_channels
-from raytune_edge.pruning.graph import Coupling, Site, couplings
+from raytune_edge.pruning.graph import Coupling, Site, couplings, prunable_groups
 from raytune_edge.pruning.groups import Group, Groups
 from raytune_edge.pruning.plan import Plan
+from raytune_edge.pruning.plan import plan as make_plan
 
 if TYPE_CHECKING:
     from raytune_edge.task import Batches
 
-__all__ = ["Surgeon", "prune", "removed_channels"]
+__all__ = ["Surgeon", "prune", "prune_iteratively", "removed_channels"]
 
 _BACKENDS = {"nni": "nni", "torch-pruning": "torch_pruning"}
 _TOLERANCE = 1e-3
@@ -93,6 +94,42 @@ def prune(
     _check_widths(pruned, removed)
     _check_output(pruned, model, example, found, removed)
     return pruned
+
+
+def prune_iteratively(
+    model: nn.Module,
+    example: torch.Tensor,
+    plan: Plan,
+    fine_tune: Callable[[nn.Module], object],
+    *,
+    steps: int,
+    **options: Any,
+) -> nn.Module:
+    """Prune in equal ``steps`` with ``fine_tune`` between them; ``model`` is left untouched.
+
+    Each step ranks the channels that are left by the weights as they have become. The result has
+    just been pruned, for the caller to retrain.
+
+    Args:
+        model: As for `prune`, as are ``example``, ``plan`` and ``options``.
+        example: One input.
+        plan: Where the last step arrives.
+        fine_tune: Trains the network that it is given in place; called ``steps - 1`` times.
+        steps: 1 is `prune` itself.
+        options: Keyword arguments of `prune`.
+
+    Raises:
+        ValueError: If ``steps`` is below 1; the rest as `prune`.
+    """
+    if steps < 1:
+        raise ValueError(f"prune_iteratively(steps=...): expected at least 1, got {steps}")
+    groups = prunable_groups(model, example)
+    for step in range(1, steps):
+        ratios = {name: ratio * step / steps for name, ratio in plan.reached.items()}
+        partway = make_plan(groups, ratios, round_to=1, min_keep=1)
+        model = prune(model, example, partway, **options)
+        fine_tune(model)
+    return prune(model, example, plan, **options)
 
 
 def removed_channels(

@@ -1,0 +1,97 @@
+"""Pictures of what pruning removed, and of what each group costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import nn
+
+from raytune_edge.pruning.groups import Group
+from raytune_edge.pruning.plan import Plan
+from raytune_edge.pruning.sensitivity import Sensitivity
+
+__all__ = ["draw_filters", "draw_sensitivity", "draw_widths"]
+
+_KEPT, _REMOVED, _OUTLINE = "#0072B2", "#E69F00", "#8A8A8A"
+_COLUMNS = 6
+
+
+def draw_filters(
+    model: nn.Module, removed: Mapping[Group, Sequence[int]], path: Path | str
+) -> None:
+    """Draw the L1 norm of each filter of each pruned layer, largest first, the removed ones marked.
+
+    Args:
+        model: The unpruned network.
+        removed: From `removed_channels`.
+        path: The picture; its suffix says the format.
+    """
+    layers = [(layer, set(gone)) for group, gone in removed.items() for layer in group.members]
+    rows = max(1, math.ceil(len(layers) / _COLUMNS))
+    figure = Figure(figsize=(2.2 * _COLUMNS, 1.7 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False).flat
+    for panel in panels:
+        panel.set_axis_off()
+    for panel, (layer, gone) in zip(panels, layers, strict=False):
+        panel.set_axis_on()
+        norms = model.get_parameter(f"{layer}.weight").detach().abs().flatten(1).sum(1).cpu()
+        order = norms.argsort(descending=True).tolist()
+        colours = [_REMOVED if channel in gone else _KEPT for channel in order]
+        panel.bar(range(len(order)), norms[order].numpy(), width=1.0, color=colours)
+        panel.set_title(f"{layer}\n{len(gone)} of {len(order)} removed", fontsize="x-small")
+        panel.tick_params(labelsize="xx-small")
+        panel.set_xticks([])
+    figure.supxlabel("filters, largest first (blue kept, orange removed)", fontsize="small")
+    figure.supylabel("L1 norm of the filter", fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def draw_widths(plan: Plan, path: Path | str) -> None:
+    """Draw the channels that each group keeps against those that it has unpruned.
+
+    Args:
+        plan: From `plan`.
+        path: The picture.
+    """
+    figure = Figure(figsize=(max(5.0, 0.35 * len(plan.kept) + 1.5), 4.0), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(plan.kept))
+    axes.bar(places, list(plan.channels.values()), color="none", edgecolor=_OUTLINE, label="before")
+    axes.bar(places, list(plan.kept.values()), color=_KEPT, label="kept")
+    axes.set_xticks(places, list(plan.kept), rotation=60, ha="right", fontsize="x-small")
+    axes.set_ylabel("channels")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def draw_sensitivity(found: Sensitivity, path: Path | str) -> None:
+    """Draw top-1 by group and level, before and after BatchNorm is recalibrated.
+
+    Levels that keep as many channels as a lower one are blank.
+
+    Args:
+        found: From `sensitivity`.
+        path: The picture.
+    """
+    groups = list(dict.fromkeys(row.group for row in found.rows))
+    levels = sorted({row.level for row in found.rows})
+    figure = Figure(figsize=(4 + 0.9 * len(levels), 1.5 + 0.28 * len(groups)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, figures, title in (
+        (panels[0], [row.top1_before for row in found.rows], "before recalibration"),
+        (panels[1], [row.top1 for row in found.rows], "after recalibration"),
+    ):
+        cells = np.full((len(groups), len(levels)), np.nan)
+        for row, top1 in zip(found.rows, figures, strict=True):
+            cells[groups.index(row.group), levels.index(row.level)] = top1
+        drawn = panel.imshow(cells, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        panel.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
+        panel.set_yticks(range(len(groups)), groups, fontsize="x-small")
+        panel.set_xlabel("pruning ratio (fraction)")
+        panel.set_title(title, fontsize="small")
+    figure.colorbar(drawn, ax=panels, label=f"top-1 (unpruned: {found.baseline.top1:.3f})")
+    figure.savefig(path, dpi=120)
