@@ -26,28 +26,32 @@ def _check(owner: object, ok: bool, name: str, expected: str) -> None:
 class Timing:
     """How a model is measured; this docstring is the protocol.
 
-    1. The model is read and compiled for latency (one stream); the first inference is timed
-       apart.
+    1. The model is read and compiled for latency (one stream). Inputs are random numbers in
+       [0, 1) with a fixed seed, of the model's own shape, and stay in place: tensors that hold
+       denormal numbers would slow some kernels thirtyfold. The first inference is timed apart.
     2. Warm-up: requests until both ``warmup_requests`` and ``warmup_s`` are reached.
-    3. Latency: synchronous batch-1 requests, the next one starting when the last one ends
-       (MLPerf's single-stream order), in blocks of ``block_requests`` requests or ``block_s``
-       seconds, whichever ends first. A block during which tasks of the host waited for a CPU for
-       more than ``max_pressure`` of the time is measured again, up to ``pressure_retries`` times
-       in all; if it stays so the block is kept and the record is flagged.
+    3. Latency: synchronous batch-1 requests, the next one starting when the last one ends, in
+       blocks of ``block_requests`` requests or ``block_s`` seconds, whichever ends first. A block
+       in which the measuring threads stood ready but had no CPU for more than ``max_pressure`` of
+       the time is measured again after a pause, up to ``pressure_retries`` times in all; if it
+       stays so the block is kept and the record is flagged.
     4. After ``min_blocks`` blocks, and after each further one, the 95 % interval of the median is
        taken over the block medians (Student's t). Measuring stops when its half width is within
        ``tolerance`` of the median, or after ``max_s`` seconds of timed blocks; the record says
        which.
-    5. Throughput: for ``throughput_s`` seconds with the number of requests in flight that the
-       runtime calls optimal, after the model was compiled for throughput; 0 skips it and reports
-       the single-stream rate with one request in flight.
+    5. Throughput: the model is compiled again, for throughput, and for ``throughput_s`` seconds
+       as many requests are in flight as the runtime calls optimal. 0 skips this and reports
+       the rate of the synchronous requests.
 
-    Inputs are random with a fixed seed, of the model's own shape.
+    Source: the order of step 3 is MLPerf Inference's single-stream scenario.
 
     Attributes:
+        precision: Inference precision asked for, such as ``"f32"``; None leaves it to the runtime,
+            which on some CPUs chooses bfloat16. The record tells what the runtime answers.
+        threads: Inference threads on CPU devices; None leaves it to the runtime.
+        input_shape: For a model with one input of dynamic shape: the shape to measure.
         profile: Also collect per-layer times, in a run of their own so that the profiler does
             not slow the timed requests.
-        threads: Inference threads on CPU devices; None leaves it to the runtime.
         timeout_s: Deadline of the whole request on the device, queue wait excluded.
         queue_timeout_s: Longest wait in the pool's queue; None waits for ever.
     """
@@ -62,8 +66,10 @@ class Timing:
     max_pressure: float = 0.10
     pressure_retries: int = 5
     throughput_s: float = 1.0
-    profile: bool = False
+    precision: str | None = None
     threads: int | None = 1
+    input_shape: tuple[int, ...] | None = None
+    profile: bool = False
     timeout_s: float = 120.0
     queue_timeout_s: float | None = None
 

@@ -74,6 +74,8 @@ class Measurement:
         first_inference_ms: The first request after compiling.
         read_s: Time to read the model; ``compile_s``: to compile it for the device.
         cpu_s_per_inference: CPU seconds of the measuring process per timed request.
+        cpu_wait: Fraction of the measured time in which the measuring threads stood ready but had
+            no CPU; None where the kernel does not tell.
         cpu_pressure: Fraction of the measured time in which some task of the host waited for a
             CPU (Linux pressure-stall information), 0 to 1; None where the kernel does not tell.
         precision: Inference precision that the compiled model answers to have, such as ``"f32"``.
@@ -111,6 +113,7 @@ class Measurement:
     read_s: float
     compile_s: float
     cpu_s_per_inference: float
+    cpu_wait: float | None
     cpu_pressure: float | None
     precision: str
     threads: int
@@ -130,6 +133,11 @@ class Measurement:
     layers: tuple[LayerTime, ...] = ()
     flags: tuple[str, ...] = ()
     cached: bool = False
+
+    @property
+    def device_latency_ms(self) -> float | None:
+        """Sum over the layers: the device's own time, transfer and calls excluded."""
+        return sum(layer.ms for layer in self.layers) if self.layers else None
 
     def metrics(self) -> dict[str, float]:
         """The figures that a trial reports, by their names in `METRIC_UNITS`."""

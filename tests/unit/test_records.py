@@ -26,6 +26,7 @@ def measurement(p50: float = 1.0, half: float = 0.01) -> Measurement:
         read_s=0.1,
         compile_s=0.2,
         cpu_s_per_inference=0.001,
+        cpu_wait=0.01,
         cpu_pressure=0.02,
         precision="f32",
         threads=1,

@@ -1,0 +1,179 @@
+"""The parent of a measuring child: deadlines, kill, and a clear word on how it ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raytune_edge.errors import (
+    DeviceDiedError,
+    DeviceError,
+    DeviceTimeoutError,
+    UnsupportedModelError,
+)
+
+__all__ = ["Child"]
+
+logger = logging.getLogger(__name__)
+
+_STRIPPED = ("PYTHON", "LD_")
+_STDERR_TAIL = 2000
+
+
+class Child:
+    """A process that answers JSON lines; started by the first request, and again after a death.
+
+    After any trouble of the process itself (deadline passed, end of file, garbage) it is killed
+    with all that it started, so that the next request meets a fresh one.
+
+    Args:
+        command: The program and its arguments.
+        environment: Added to this process's, from which ``PYTHON*`` and ``LD_*`` are taken out:
+            they are meant for this interpreter and would misguide another one.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._command = list(command)
+        self._environment = dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors = tempfile.TemporaryFile()
+        self._unread = b""
+        self._count = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running process; None if none runs."""
+        return self._process.pid if self._process else None
+
+    def request(self, operation: str, *, timeout_s: float, **fields: Any) -> dict[str, Any]:
+        """Ask for ``operation`` and wait for the answer.
+
+        Raises:
+            DeviceTimeoutError: If there was none within ``timeout_s``; the process is killed.
+            DeviceDiedError: If the process ended or answered with garbage; it is killed.
+            UnsupportedModelError: If the answer is that the runtime refuses the model.
+            DeviceError: If the answer is another error.
+        """
+        deadline = time.monotonic() + timeout_s
+        try:
+            process = self._process or self._start()
+            self._count += 1
+            line = json.dumps({"id": self._count, "op": operation, **fields})
+            assert process.stdin is not None
+            process.stdin.write(line.encode() + b"\n")
+            process.stdin.flush()
+            answer = self._answer(process, operation, deadline, timeout_s)
+        except OSError as error:
+            raise self._died(f"cannot be reached ({error})") from error
+        except DeviceTimeoutError:
+            self.kill()
+            raise
+        if answer["ok"]:
+            result: dict[str, Any] = answer["result"]
+            return result
+        told = answer["error"]
+        logger.debug("the child's trace: %s", told["trace"])
+        kind = UnsupportedModelError if told["type"] == "unsupported" else DeviceError
+        raise kind(told["message"])
+
+    def close(self, grace_s: float = 10.0) -> None:
+        """Let the process end by itself, as sticks need it; kill it after ``grace_s``."""
+        if self._process is None:
+            return
+        try:
+            assert self._process.stdin is not None
+            self._process.stdin.write(b'{"op": "quit"}\n')
+            self._process.stdin.close()
+            self._process.wait(grace_s)
+        except (OSError, subprocess.TimeoutExpired):
+            logger.warning("the child %d did not end in %g s; killing it", self.pid, grace_s)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process and all that it started, at once."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    pass  # What was still to be written has no reader any more.
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(_STRIPPED)}
+        self._unread = b""
+        self._errors.seek(0)
+        self._errors.truncate()
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=kept | self._environment,
+            start_new_session=True,
+        )
+        return self._process
+
+    def _answer(
+        self, process: subprocess.Popen[bytes], operation: str, deadline: float, timeout_s: float
+    ) -> dict[str, Any]:
+        line = self._read_line(process, operation, deadline, timeout_s)
+        try:
+            answer = json.loads(line)
+            if answer["id"] != self._count or ("result" if answer["ok"] else "error") not in answer:
+                raise ValueError("not the answer to this request")
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._died(f"answered with garbage: {line[:200]!r}") from error
+        assert isinstance(answer, dict)
+        return answer
+
+    def _read_line(
+        self, process: subprocess.Popen[bytes], operation: str, deadline: float, timeout_s: float
+    ) -> bytes:
+        assert process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._unread:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise DeviceTimeoutError(
+                        f"the measuring process did not answer {operation!r} in {timeout_s:g} s"
+                    )
+                chunk = os.read(process.stdout.fileno(), 1 << 16)
+                if not chunk:
+                    raise self._died("ended")
+                self._unread += chunk
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
+
+    def _died(self, how: str) -> DeviceDiedError:
+        """Kill the process and say how it ended, with the last of what it said."""
+        status = ""
+        if self._process is not None:
+            try:
+                code = self._process.wait(1.0)
+                status = f", status {code}" if code >= 0 else f", {signal.Signals(-code).name}"
+            except subprocess.TimeoutExpired:
+                pass
+        self.kill()
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip()[-_STDERR_TAIL:]
+        return DeviceDiedError(
+            f"the measuring process {how}{status}" + (f"; its last words: {said}" if said else "")
+        )

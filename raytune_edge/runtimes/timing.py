@@ -1,0 +1,76 @@
+"""What the child measured → a `Measurement`: percentiles, interval, doubts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from raytune_edge.config import Timing
+from raytune_edge.records import LayerTime, Measurement
+
+__all__ = ["measurement"]
+
+
+def measurement(
+    raw: Mapping[str, Any], timing: Timing, *, measure_s: float, **identity: Any
+) -> Measurement:
+    """Make the record of one measurement.
+
+    Args:
+        raw: The child's result: ``samples_ms``, ``block_medians_ms``, ``half_interval_ms`` and
+            the facts that a record carries unchanged.
+        timing: The settings it was measured with.
+        measure_s: Time on the device, reading and compiling included.
+        identity: ``runtime``, ``device``, ``device_name``, ``device_id`` and ``signature``.
+    """
+    samples = np.asarray(raw["samples_ms"])
+    p50, p90, p99 = (float(each) for each in np.percentile(samples, (50, 90, 99)))
+    return Measurement(
+        latency_p50_ms=p50,
+        latency_p50_low_ms=p50 - raw["half_interval_ms"],
+        latency_p50_high_ms=p50 + raw["half_interval_ms"],
+        latency_p90_ms=p90,
+        latency_p99_ms=p99,
+        latency_min_ms=float(samples.min()),
+        latency_mean_ms=float(samples.mean()),
+        block_medians_ms=tuple(raw["block_medians_ms"]),
+        samples=len(samples),
+        cpu_s_per_inference=raw["cpu_s"] / len(samples),
+        layers=tuple(LayerTime(**layer) for layer in raw.get("layers", ())),
+        flags=_doubts(raw, timing),
+        measure_s=measure_s,
+        taken_at=time.time(),
+        top1=raw.get("top1"),
+        top5=raw.get("top5"),
+        **{name: raw[name] for name in _UNCHANGED},
+        **identity,
+    )
+
+
+_UNCHANGED = (
+    "stopped_by",
+    "throughput_fps",
+    "requests_in_flight",
+    "first_inference_ms",
+    "read_s",
+    "compile_s",
+    "cpu_wait",
+    "cpu_pressure",
+    "precision",
+    "threads",
+    "streams",
+    "temperature_c",
+    "model_sha256",
+)
+
+
+def _doubts(raw: Mapping[str, Any], timing: Timing) -> tuple[str, ...]:
+    if not raw["noisy_blocks"]:
+        return ()
+    return (
+        f"{raw['noisy_blocks']} of {len(raw['block_medians_ms'])} blocks were measured while the "
+        f"CPU was wanted by others for more than {timing.max_pressure:.0%} of the time",
+    )

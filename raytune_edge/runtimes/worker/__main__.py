@@ -1,0 +1,60 @@
+"""The measuring child process: ``python .../worker --device CPU [--runtime modern] [--core 3]``.
+
+One device, one request at a time, JSON lines in and out; see ``protocol.py``. It runs under any
+Python from 3.6 on and imports nothing of this package, so that a device whose runtime needs an old
+Python gets a child in an environment of its own. Answers go to what was standard output at the
+start: native plugins print to file descriptor 1, which is pointed at standard error. The child
+ends when its input does or its parent is gone.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import threading
+import time
+
+
+def end_with_parent():
+    """End this process when its parent is gone, also while it hangs in a request."""
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(3)
+
+    thread = threading.Thread(target=watch)
+    thread.daemon = True
+    thread.start()
+
+
+def private_output():
+    """A stream to what was standard output; from now on, prints go to standard error."""
+    sys.stdout.flush()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
+
+
+def main():
+    """Serve the device that the command line names."""
+    answers = private_output()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--runtime", default="modern", help="the module that drives it")
+    parser.add_argument("--core", type=int, help="the one CPU core to run on")
+    parser.add_argument("--option", default="", help="the runtime's own, such as which stick")
+    options = parser.parse_args()
+    if options.core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {options.core})
+    end_with_parent()
+
+    runtime = importlib.import_module(options.runtime)
+    protocol = importlib.import_module("protocol")
+    worker_class = getattr(runtime, "Worker", protocol.Worker)
+    protocol.serve(worker_class(runtime.Runtime(options), options.device), sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""A device that isn't there: figures on a clock of its own, and faults by script.
+
+``--option`` names a JSON file: `raytune_edge.testing.FakeDevice` writes it and describes its fields.
+"""
+
+import fcntl
+import json
+import os
+import random
+import signal
+import time
+
+import numpy
+import protocol
+
+
+class Runtime:
+    """Runs any model; what it takes is worked out from the script."""
+
+    def __init__(self, options):
+        self.path = options.option
+        with open(self.path) as file:
+            self.script = json.load(file)
+        self.version = "fake " + self.script["version"]
+        self.now_s = 0.0
+
+    def clock(self):
+        return self.now_s
+
+    def devices(self):
+        return {"FAKE": self.script["name"]}
+
+    def count(self):
+        """How many measurements came before this one, in all processes that share the script."""
+        with open(self.path + ".count", "a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            before = int(file.read() or 0)
+            file.truncate(0)
+            file.write(str(before + 1))
+            return before
+
+    def read(self, path, input_shape):
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            if b"ai.onnx" not in file.read() and not self.script["any_model"]:
+                raise protocol.UnsupportedModel("the fake device reads ONNX only")
+        return size
+
+    def compile(self, size, device, settings, throughput=False, profile=False):
+        return Model(self, size)
+
+
+class Model:
+    """Takes the time that the script says, on the runtime's clock."""
+
+    def __init__(self, runtime, size):
+        script = runtime.script
+        self.runtime = runtime
+        self.random = random.Random(protocol.SEED)
+        self.latency_s = (script["latency_ms"] + script["ms_per_megabyte"] * size / 1e6) / 1e3
+        self.latency_s *= (1 + script["drift"]) ** runtime.done
+
+    def infer(self):
+        spread = self.runtime.script["spread"]
+        self.runtime.now_s += self.latency_s * (1 + spread * self.random.uniform(-1, 1))
+
+    start = infer
+
+    def wait(self):
+        """The request has ended: on this clock, starting it took all the time."""
+
+    def facts(self):
+        return {"precision": "f32", "threads": 1, "streams": 1, "temperature_c": 40.0}
+
+    def requests(self):
+        return [self]
+
+    def layers(self):
+        return [{"name": "all", "kind": "Fake", "ms": self.latency_s * 1e3}]
+
+    def logits(self, image):
+        return numpy.zeros(10)
+
+
+class Worker(protocol.Worker):
+    """Does to each measurement what the script's next entry says."""
+
+    last = {"nonce": "0" * 32, "model_sha256": "0" * 64}  # noqa: RUF012 - never changed in place
+
+    def measure(self, request):
+        script = self.runtime.script
+        self.runtime.done = self.runtime.count()
+        faults = script["faults"]
+        fault = faults[self.runtime.done] if self.runtime.done < len(faults) else "ok"
+        time.sleep(script["busy_s"])
+        if fault == "die":
+            os._exit(1)
+        elif fault == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        elif fault == "hang":
+            time.sleep(1e6)
+        elif fault == "error":
+            raise RuntimeError("NC_ERROR (scripted)")
+        elif fault == "unsupported":
+            raise protocol.UnsupportedModel('unsupported layer type "Scripted"')
+        result = super().measure(request)
+        mine = {name: result[name] for name in ("nonce", "model_sha256")}
+        if fault == "replay":
+            result.update(self.last)
+        self.last = mine
+        if fault == "garbage":
+            # Not JSON: the parent reads this where it expects the answer.
+            self.answers.write("E: [xLink] garbage\n")
+        return result

@@ -1,0 +1,126 @@
+"""OpenVINO's API since 2022: CPU, GPU, NPU. Hides how it reads, compiles and runs a model."""
+
+import time
+
+import numpy
+import openvino
+from protocol import SEED, UnsupportedModel, last_line
+
+
+class Runtime:
+    """Finds devices and compiles models for them."""
+
+    clock = staticmethod(time.perf_counter)
+
+    def __init__(self, options):
+        self.core = openvino.Core()
+        self.version = "openvino " + openvino.__version__.split("-")[0]
+
+    def devices(self):
+        """Name and description of each device that this host has."""
+        return {
+            name: str(self.core.get_property(name, "FULL_DEVICE_NAME"))
+            for name in self.core.available_devices
+        }
+
+    def read(self, path, input_shape):
+        """The model in ``path``, its shape fixed."""
+        try:
+            model = self.core.read_model(path)
+            if input_shape is not None and len(model.inputs) == 1:
+                model.reshape(list(input_shape))
+        except RuntimeError as error:
+            message = "OpenVINO cannot read this model (is it a whole ONNX file?): {}"
+            raise UnsupportedModel(message.format(last_line(error))) from error
+        dynamic = [each.get_any_name() for each in model.inputs if each.partial_shape.is_dynamic]
+        if dynamic:
+            raise UnsupportedModel(
+                "the shape of input {} is dynamic; export it with a fixed shape, or give the shape "
+                "to measure: Timing(input_shape=(1, 3, 32, 32))".format(", ".join(dynamic))
+            )
+        return model
+
+    def compile(self, model, device, settings, throughput=False, profile=False):
+        """The model, ready to run on ``device``."""
+        asked = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY"}
+        if not throughput:
+            asked["NUM_STREAMS"] = "1"
+        if profile:
+            asked["PERF_COUNT"] = "YES"
+        if settings["precision"]:
+            asked["INFERENCE_PRECISION_HINT"] = settings["precision"]
+        if settings["threads"] and device == "CPU":
+            asked["INFERENCE_NUM_THREADS"] = str(settings["threads"])
+        try:
+            return Model(self.core.compile_model(model, device, asked))
+        except RuntimeError as error:
+            message = "OpenVINO cannot compile this model for {}: {}"
+            raise UnsupportedModel(message.format(device, last_line(error))) from error
+
+
+class Model:
+    """A compiled model, its inputs filled with random numbers."""
+
+    def __init__(self, compiled):
+        self.compiled = compiled
+        generator = numpy.random.RandomState(SEED)
+        self.inputs = [
+            openvino.Tensor(_random(generator, each.shape, each.element_type.to_dtype()))
+            for each in compiled.inputs
+        ]
+        self.request = self._request()
+        self.infer = self.request.infer
+
+    def _request(self):
+        request = self.compiled.create_infer_request()
+        for index, tensor in enumerate(self.inputs):
+            request.set_input_tensor(index, tensor)
+        return request
+
+    def _property(self, name, default=None):
+        try:
+            return self.compiled.get_property(name)
+        except RuntimeError:
+            return default
+
+    def facts(self):
+        """What the compiled model answers about itself, not what was asked for."""
+        precision = str(self._property("INFERENCE_PRECISION_HINT", "unknown"))
+        names = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+        plain = precision.replace("<Type: '", "").replace("'>", "")
+        temperature = self._property("DEVICE_THERMAL")
+        return {
+            "precision": names.get(plain, plain),
+            "threads": int(self._property("INFERENCE_NUM_THREADS", 0)),
+            "streams": int(self._property("NUM_STREAMS", 1)),
+            "temperature_c": None if temperature is None else float(temperature),
+        }
+
+    def requests(self):
+        """As many requests as the runtime calls optimal, each with ``start`` and ``wait``."""
+        count = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
+        made = [self._request() for _ in range(max(1, count))]
+        for request in made:
+            request.start = request.start_async
+        return made
+
+    def layers(self):
+        """Name, kind and milliseconds of each executed layer, the mean of ten inferences."""
+        totals = {}
+        for _ in range(10):
+            self.infer()
+            for each in self.request.get_profiling_info():
+                ms = each.real_time.total_seconds() * 1e3
+                if ms > 0:
+                    entry = totals.setdefault(each.node_name, [each.node_type, 0.0])
+                    entry[1] += ms / 10
+        return [{"name": name, "kind": kind, "ms": ms} for name, (kind, ms) in totals.items()]
+
+    def logits(self, image):
+        """The first output for one image (1, C, H, W)."""
+        return self.compiled({0: image})[0]
+
+
+def _random(generator, shape, dtype):
+    values = generator.random_sample(tuple(shape))
+    return (values if dtype.kind == "f" else values * 2).astype(dtype)

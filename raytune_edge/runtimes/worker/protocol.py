@@ -1,0 +1,121 @@
+"""What the child answers to each request, whatever its runtime is.
+
+Requests are lines ``{"id", "op", ...}``, answers are lines ``{"id", "ok", "result"}`` or
+``{"id", "ok", "error": {"type", "message", "trace"}}``. The answer to ``measure`` carries the
+request's nonce and the hash of the bytes that were read, so that the parent can tell whose it is.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+import traceback
+
+import numpy
+from loop import time_latency, time_throughput
+
+SEED = 0
+"""Of the random inputs."""
+
+
+class UnsupportedModel(Exception):  # noqa: N818 - an error only to the parent
+    """The runtime refuses the model: evidence about the model, not about the device."""
+
+
+def last_line(error):
+    """The last line of an error that says something; the first ones name the runtime's files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def accuracy(compiled, path):
+    """Top-1 and top-5 on the device, of the images and labels in the file ``path``."""
+    with numpy.load(path) as sample:
+        images, labels = sample["images"], sample["labels"]
+    top1 = top5 = 0
+    for image, label in zip(images, labels):
+        ranked = numpy.argsort(compiled.logits(image[None]).ravel())[::-1][:5]
+        top1 += int(ranked[0] == label)
+        top5 += int(label in ranked)
+    return {"top1": top1 / len(labels), "top5": top5 / len(labels)}
+
+
+def measure(runtime, device, request):
+    """All figures of one model; carries the request's nonce and the hash of what was read."""
+    settings = request["settings"]
+    start = time.perf_counter()
+    with open(request["model"], "rb") as file:
+        sha256 = hashlib.sha256(file.read()).hexdigest()
+    model = runtime.read(request["model"], settings["input_shape"])
+    read_s = time.perf_counter() - start
+    start = time.perf_counter()
+    compiled = runtime.compile(model, device, settings)
+    compile_s = time.perf_counter() - start
+    start = time.perf_counter()
+    compiled.infer()
+    first_ms = (time.perf_counter() - start) * 1e3
+    result = time_latency(compiled.infer, settings, runtime.clock)
+    result.update(compiled.facts())
+    result.update(read_s=read_s, compile_s=compile_s, first_inference_ms=first_ms)
+    if settings["throughput_s"] > 0:
+        requests = runtime.compile(model, device, settings, throughput=True).requests()
+        result["throughput_fps"] = time_throughput(
+            requests, settings["throughput_s"], runtime.clock
+        )
+        result["requests_in_flight"] = len(requests)
+    else:
+        result["throughput_fps"] = len(result["samples_ms"]) / result["timed_s"]
+        result["requests_in_flight"] = 1
+    if request.get("sample"):
+        result.update(accuracy(compiled, request["sample"]))
+    if settings["profile"]:
+        profiled = runtime.compile(model, device, settings, profile=True)
+        profiled.infer()
+        result["layers"] = profiled.layers()
+    result.update(nonce=request["nonce"], model_sha256=sha256)
+    return result
+
+
+class Worker:
+    """Answers requests about one device."""
+
+    def __init__(self, runtime, device):
+        self.runtime, self.device = runtime, device
+
+    def hello(self, request):
+        devices = self.runtime.devices()
+        names = [name for name in devices if name.split(".")[0] == self.device.split(".")[0]]
+        return {
+            "runtime": self.runtime.version,
+            "device_name": devices.get(self.device) or (devices[names[0]] if names else None),
+            "devices": devices,
+            "python": "{}.{}.{}".format(*sys.version_info[:3]),
+            "pid": os.getpid(),
+        }
+
+    def measure(self, request):
+        return measure(self.runtime, self.device, request)
+
+    def answer(self, request):
+        """The answer to one request, errors included."""
+        operation = {"hello": self.hello, "measure": self.measure}.get(request.get("op"))
+        try:
+            if operation is None:
+                raise ValueError("unknown operation {!r}".format(request.get("op")))
+            return {"id": request["id"], "ok": True, "result": operation(request)}
+        except Exception as error:
+            kind = "unsupported" if isinstance(error, UnsupportedModel) else "device"
+            told = {"type": kind, "message": str(error), "trace": traceback.format_exc()}
+            return {"id": request.get("id"), "ok": False, "error": told}
+
+
+def serve(worker, requests, answers):
+    """Answer line by line until ``quit`` or the end of input."""
+    worker.answers = answers
+    for line in requests:
+        request = json.loads(line)
+        if request.get("op") == "quit":
+            break
+        answers.write(json.dumps(worker.answer(request)) + "\n")
+        answers.flush()
