@@ -1,4 +1,4 @@
-"""Tune's results as pandas frames; hides in which of Tune's forms they come.
+"""Tune's results as pandas frames.
 
 Every function here takes a ``ResultGrid``, an ``ExperimentAnalysis``, the path of an experiment's
 folder, or a frame that `to_frame` made before (which is passed through).
@@ -9,24 +9,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 
+from raytune_edge.analysis.experiment import Results, experiment, reason_of, status_of
 from raytune_edge.records import METRIC_UNITS
 
-__all__ = ["Results", "baseline", "feasible", "reason_of", "status_of"]
-__all__ += ["to_frame", "to_history", "to_spans", "tune_trials"]
-
-Results: TypeAlias = object
-"""A ``ResultGrid``, an ``ExperimentAnalysis``, an experiment's folder, or a frame of `to_frame`."""
+__all__ = ["CONFIG", "baseline", "feasible", "to_frame", "to_history", "to_spans"]
 
 CONFIG = "config/"
 """Prefix of the columns that hold a trial's sampled config, as in Tune's own data frames."""
 
 _TEXT = ("stage", "reason", "signature", "flags", "device_id", "spans")
-_ENDED = ("done", "infeasible", "collapsed", "unsupported")
 _SPAN_COLUMNS = ("trial", "trial_id", "what", "start", "end", "where")
 
 
@@ -54,7 +49,7 @@ def to_frame(results: Results) -> pd.DataFrame:
     if isinstance(results, pd.DataFrame):
         frame: pd.DataFrame = results
         return frame
-    rows = [_row(number, trial) for number, trial in enumerate(tune_trials(results), start=1)]
+    rows = [_row(number, trial) for number, trial in enumerate(experiment(results).trials, start=1)]
     config = dict.fromkeys(name for row in rows for name in row if name.startswith(CONFIG))
     columns = ["trial", "trial_id", "status", "stage", "reason", "epoch", "finished", "feasible"]
     columns += [*METRIC_UNITS, *config, "started_at", "ended_at"]
@@ -70,7 +65,7 @@ def to_history(results: Results) -> pd.DataFrame:
     columns = ["trial", "trial_id", "stage", "epoch", *METRIC_UNITS]
     if isinstance(results, pd.DataFrame):
         return pd.DataFrame(columns=columns)
-    analysis = _analysis(results)
+    analysis = experiment(results)
     reports = []
     for number, trial in enumerate(analysis.trials, start=1):
         frame = analysis.trial_dataframes.get(trial.trial_id)
@@ -119,68 +114,6 @@ def baseline(results: Results) -> pd.Series | None:
     row = rows.iloc[0].copy()
     row["top1"], row["top5"] = row["top1_pruned"], row["top5_pruned"]
     return row
-
-
-def tune_trials(results: Results) -> list[Any]:
-    """Tune's ``Trial`` objects, in the order of their creation.
-
-    Raises:
-        ValueError: If ``results`` is none of `Results`, or a folder without an experiment.
-    """
-    return list(_analysis(results).trials)
-
-
-def status_of(trial: Any, *, failed: bool, over: bool) -> str:
-    """The ``status`` that `to_frame` tells of a Tune trial; ``over`` once Tune has ended it."""
-    if failed:
-        return "failed"
-    stage = (trial.last_result or {}).get("stage", "")
-    if stage in _ENDED:
-        return str(stage)
-    return "stopped" if over else "unfinished"
-
-
-def reason_of(trial: Any, *, failed: bool) -> str:
-    """Why a Tune trial ended as it did: of an error the last line, which tells the exception."""
-    if not failed:
-        return str((trial.last_result or {}).get("reason", ""))
-    # Tune writes the error here first, and copies it to the storage a little later.
-    local = Path(trial.error_file or "")
-    text = local.read_text() if local.is_file() else str(trial.get_error() or "")
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "the trial failed without telling why"
-
-
-def _analysis(results: Results) -> Any:
-    if isinstance(results, str | Path):
-        return _read(Path(results))
-    # A ResultGrid does not tell its trials' status; the analysis that it wraps does.
-    analysis = getattr(results, "_experiment_analysis", results)
-    if not hasattr(analysis, "trials"):
-        raise ValueError(
-            "expected a ResultGrid, an ExperimentAnalysis, a path or a frame of to_frame, "
-            f"got {type(results).__name__}"
-        )
-    return analysis
-
-
-def _read(folder: Path) -> Any:
-    from ray.tune import ExperimentAnalysis
-
-    # A run's folder may hold the experiment's own one level down.
-    for pattern in ("experiment_state-*.json", "*/experiment_state-*.json"):
-        if found := sorted({state.parent for state in folder.glob(pattern)}):
-            break
-    else:
-        raise ValueError(
-            f"no Tune experiment in {folder}: expected a folder with an experiment_state-*.json, "
-            "which is <storage_path>/<name> of the RunConfig"
-        )
-    if len(found) > 1:
-        raise ValueError(
-            f"several Tune experiments in {folder}; name one of them: {[str(f) for f in found]}"
-        )
-    return ExperimentAnalysis(str(found[0].resolve()))
 
 
 def _row(number: int, trial: Any) -> dict[str, Any]:

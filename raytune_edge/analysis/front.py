@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from raytune_edge.analysis.frame import Results, feasible, to_frame
+from raytune_edge.analysis.experiment import Results
+from raytune_edge.analysis.frame import feasible, to_frame
 
 __all__ = ["best_under", "hypervolume", "hypervolume_by", "knee_point", "pareto_front"]
 

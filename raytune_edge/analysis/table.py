@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from raytune_edge.analysis.frame import Results, baseline
+from raytune_edge.analysis.experiment import Results
+from raytune_edge.analysis.frame import baseline
 from raytune_edge.analysis.front import pareto_front
 
 __all__ = ["front_table"]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from raytune_edge.analysis.experiment import Results
 from raytune_edge.analysis.files import checkpoint_folder
-from raytune_edge.analysis.frame import Results, feasible, to_frame
+from raytune_edge.analysis.frame import feasible, to_frame
 from raytune_edge.analysis.front import pareto_front
 from raytune_edge.errors import OutputError
 

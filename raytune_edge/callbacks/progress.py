@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import pandas as pd
 from ray.tune import Callback
 
-from raytune_edge.analysis.frame import reason_of, status_of
+from raytune_edge.analysis.experiment import reason_of, status_of
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -22,7 +22,7 @@ __all__ = ["ProgressCallback"]
 _RECENT = 5
 _REDRAW_S = 1.0
 _AGAIN_S = 30.0
-_YES_OR_NO = {True: "yes", False: "no"}
+_YES_OR_NO: dict[Any, str] = {True: "yes", False: "no"}
 _UP_AND_CLEAR = "\x1b[{}F\x1b[J"
 
 

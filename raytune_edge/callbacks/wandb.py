@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ray.tune.logger import LoggerCallback
 
-from raytune_edge.analysis.frame import reason_of, status_of
+from raytune_edge.analysis.experiment import reason_of, status_of
 from raytune_edge.records import METRIC_UNITS
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import IO
 
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from raytune_edge.records import METRIC_UNITS
 
 __all__ = ["BLACK", "BLUE", "COLOURS", "GREEN", "GREY", "ORANGE", "PURPLE", "RED", "SKY", "YELLOW"]
-__all__ += ["axes_or_new", "explain", "label", "save"]
+__all__ += ["axes_or_new", "colour_bar", "explain", "label", "save"]
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, RED, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -44,6 +45,13 @@ def axes_or_new(ax: Axes | None, *, width: float = 7.2, height: float = 4.4) -> 
     ax.grid(color="#E5E5E5", linewidth=0.6)
     ax.set_axisbelow(True)
     return ax
+
+
+def colour_bar(drawn: ScalarMappable, ax: Axes, text: str) -> None:
+    """Explain by a bar beside ``ax`` what the colours of ``drawn`` mean."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.colorbar(drawn, ax=ax, label=text)
 
 
 def label(metric: str) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from raytune_edge.analysis.frame import Results, baseline, to_frame
+from raytune_edge.analysis.experiment import Results
+from raytune_edge.analysis.frame import baseline, to_frame
 from raytune_edge.analysis.front import hypervolume_by, pareto_front
 from raytune_edge.analysis.plots import style
 
@@ -72,7 +73,7 @@ def plot_hypervolume(
         "elapsed_s": "time since the first trial began (s)",
     }[over]
     ax.set(xlabel=xlabel, ylabel="hypervolume (top-1 fraction × ms)")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.05 * steps["hypervolume"].max() or 1)
     return ax
 
 
@@ -84,8 +85,7 @@ def plot_retraining(results: Results, *, ax: Axes | None = None) -> Axes:
     points = ax.scatter(
         rows["top1_pruned"], rows["top1"], c=rows["macs_ratio"], cmap="cividis", vmin=0, vmax=1
     )
-    assert ax.figure is not None
-    ax.figure.colorbar(points, ax=ax, label=style.label("macs_ratio"))
+    style.colour_bar(points, ax, style.label("macs_ratio"))
     ax.axline((0, 0), slope=1, color=style.GREY, linewidth=0.8, linestyle=":")
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02))
     ax.set(

@@ -1,0 +1,98 @@
+"""Tune's own objects; hides in which form an experiment comes, and how Tune tells an ending."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+__all__ = ["RUN_RECORD", "Results", "experiment", "reason_of", "run_record", "status_of"]
+
+Results: TypeAlias = object
+"""A ``ResultGrid``, an ``ExperimentAnalysis``, an experiment's folder, or a frame of `to_frame`."""
+
+RUN_RECORD = "run_record.json"
+"""What `raytune_edge.RunRecordCallback` leaves in the experiment's folder."""
+
+_ENDED = ("done", "infeasible", "collapsed", "unsupported")
+
+
+def experiment(results: Results) -> Any:
+    """The ``ExperimentAnalysis`` behind ``results``: ``trials`` (in the order in which they were
+    made), ``trial_dataframes``, ``experiment_path``.
+
+    Raises:
+        ValueError: If ``results`` is no result of Tune, or a folder without an experiment.
+    """
+    if isinstance(results, str | Path):
+        return _read(Path(results))
+    # A ResultGrid does not tell its trials' status; the analysis that it wraps does.
+    analysis = getattr(results, "_experiment_analysis", results)
+    if not hasattr(analysis, "trials"):
+        raise ValueError(
+            "expected a ResultGrid, an ExperimentAnalysis, a path or a frame of to_frame, "
+            f"got {type(results).__name__}"
+        )
+    return analysis
+
+
+def run_record(results: Results) -> dict[str, Any]:
+    """What `raytune_edge.RunRecordCallback` noted; empty where it was not used, or for a frame."""
+    if isinstance(results, pd.DataFrame):
+        return {}
+    analysis = experiment(results)
+    try:
+        path = f"{analysis.experiment_path}/{RUN_RECORD}"
+        with analysis._fs.open_input_stream(path) as file:
+            return dict(json.loads(file.readall()))
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def status_of(trial: Any, *, failed: bool, over: bool) -> str:
+    """The ``status`` that `to_frame` tells of a Tune trial; ``over`` once Tune has ended it."""
+    if failed:
+        return "failed"
+    stage = (trial.last_result or {}).get("stage", "")
+    if stage in _ENDED:
+        return str(stage)
+    return "stopped" if over else "unfinished"
+
+
+def reason_of(trial: Any, *, failed: bool) -> str:
+    """Why a Tune trial ended as it did: of an error the last line, which tells the exception."""
+    if not failed:
+        return str((trial.last_result or {}).get("reason", ""))
+    text = str(trial.get_error() or _local_error(trial))
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "the trial failed without telling why"
+
+
+def _local_error(trial: Any) -> str:
+    """The error before Tune has copied it to the storage."""
+    import ray
+
+    # Without Ray, Tune cannot tell where its local copies were, and raises.
+    local = Path(trial.error_file or "") if ray.is_initialized() else Path()
+    return local.read_text() if local.is_file() else ""
+
+
+def _read(folder: Path) -> Any:
+    from ray.tune import ExperimentAnalysis
+
+    # A run's folder may hold the experiment's own one level down.
+    for pattern in ("experiment_state-*.json", "*/experiment_state-*.json"):
+        if found := sorted({state.parent for state in folder.glob(pattern)}):
+            break
+    else:
+        raise ValueError(
+            f"no Tune experiment in {folder}: expected a folder with an experiment_state-*.json, "
+            "which is <storage_path>/<name> of the RunConfig"
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"several Tune experiments in {folder}; name one of them: {[str(f) for f in found]}"
+        )
+    return ExperimentAnalysis(str(found[0].resolve()))
