@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -46,7 +47,7 @@ class Child:
         self._command = list(command)
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         self._unread = b""
         self._count = 0
 
@@ -104,17 +105,14 @@ class Child:
         process, self._process = self._process, None
         if process is None:
             return
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                try:
+                # What was still to be written has no reader any more.
+                with contextlib.suppress(OSError):
                     stream.close()
-                except OSError:
-                    pass  # What was still to be written has no reader any more.
 
     def _start(self) -> subprocess.Popen[bytes]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(_STRIPPED)}

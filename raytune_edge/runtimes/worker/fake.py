@@ -1,6 +1,6 @@
 """A device that isn't there: figures on a clock of its own, and faults by script.
 
-``--option`` names a JSON file: `raytune_edge.testing.FakeDevice` writes it and describes its fields.
+``--option`` names the JSON file that `raytune_edge.testing.FakeDevice` writes.
 """
 
 import fcntl
@@ -23,6 +23,7 @@ class Runtime:
             self.script = json.load(file)
         self.version = "fake " + self.script["version"]
         self.now_s = 0.0
+        self.done = 0
 
     def clock(self):
         return self.now_s
@@ -43,7 +44,8 @@ class Runtime:
     def read(self, path, input_shape):
         size = os.path.getsize(path)
         with open(path, "rb") as file:
-            if b"ai.onnx" not in file.read() and not self.script["any_model"]:
+            # An ONNX file begins with the field of its IR version.
+            if file.read(1) != b"\x08" and not self.script["any_model"]:
                 raise protocol.UnsupportedModel("the fake device reads ONNX only")
         return size
 

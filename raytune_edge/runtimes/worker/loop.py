@@ -61,7 +61,7 @@ def _own_wait_s():
 
 
 def _host_pressure_s():
-    """Seconds in which some task of the host waited for a CPU (Linux pressure-stall information)."""
+    """Seconds in which some task of the host waited for a CPU (Linux pressure stall)."""
     try:
         with open("/proc/pressure/cpu") as file:
             return int(file.readline().rsplit("total=", 1)[1]) / 1e6

@@ -34,7 +34,7 @@ def accuracy(compiled, path):
     with numpy.load(path) as sample:
         images, labels = sample["images"], sample["labels"]
     top1 = top5 = 0
-    for image, label in zip(images, labels):
+    for image, label in zip(images, labels):  # noqa: B905 - Python 3.6 has no strict=
         ranked = numpy.argsort(compiled.logits(image[None]).ravel())[::-1][:5]
         top1 += int(ranked[0] == label)
         top5 += int(label in ranked)
