@@ -103,9 +103,10 @@ def prune_baseline(config: Mapping[str, Any], recipe: Recipe, report: Report) ->
         )
     before, after = (counting.count(each, example) for each in (baseline, model))
     model.to(training.best_device())
-    changes = {"epochs": moves.epochs, "lr": moves.lr}
     settings = dataclasses.replace(
-        recipe.retrain, **{name: value for name, value in changes.items() if value is not None}
+        recipe.retrain,
+        epochs=recipe.retrain.epochs if moves.epochs is None else moves.epochs,
+        lr=recipe.retrain.lr if moves.lr is None else moves.lr,
     )
     network = Network(model=model, plan=plan, settings=settings, loaders=loaders)
     if checkpoint := tune.get_checkpoint():
