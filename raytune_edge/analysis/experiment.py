@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pandas as pd
 
-__all__ = ["RUN_RECORD", "Results", "experiment", "reason_of", "run_record", "status_of"]
+__all__ = ["RUN_RECORD", "Results", "experiment", "in_order", "reason_of", "run_record"]
+__all__ += ["status_of"]
 
 Results: TypeAlias = object
 """A ``ResultGrid``, an ``ExperimentAnalysis``, an experiment's folder, or a frame of `to_frame`."""
@@ -20,8 +23,8 @@ _ENDED = ("done", "infeasible", "collapsed", "unsupported")
 
 
 def experiment(results: Results) -> Any:
-    """The ``ExperimentAnalysis`` behind ``results``: ``trials`` (in the order in which they were
-    made), ``trial_dataframes``, ``experiment_path``.
+    """The ``ExperimentAnalysis`` behind ``results``: ``trials``, ``trial_dataframes``,
+    ``experiment_path``.
 
     Raises:
         ValueError: If ``results`` is no result of Tune, or a folder without an experiment.
@@ -36,6 +39,19 @@ def experiment(results: Results) -> Any:
             f"got {type(results).__name__}"
         )
     return analysis
+
+
+def in_order(trials: Iterable[Any]) -> list[Any]:
+    """Tune's trials in the order in which they were made; Tune itself reorders them.
+
+    Tune begins each trial's ``experiment_tag`` with the number that the trial was given.
+    """
+
+    def number(trial: Any) -> float:
+        text = str(trial.experiment_tag or "").partition("_")[0]
+        return int(text) if text.isdigit() else math.inf
+
+    return sorted(trials, key=number)
 
 
 def run_record(results: Results) -> dict[str, Any]:

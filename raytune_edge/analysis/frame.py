@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from raytune_edge.analysis.experiment import Results, experiment, reason_of, status_of
+from raytune_edge.analysis.experiment import Results, experiment, in_order, reason_of, status_of
 from raytune_edge.records import METRIC_UNITS
 
 __all__ = ["CONFIG", "baseline", "feasible", "to_frame", "to_history", "to_spans"]
@@ -49,7 +49,8 @@ def to_frame(results: Results) -> pd.DataFrame:
     if isinstance(results, pd.DataFrame):
         frame: pd.DataFrame = results
         return frame
-    rows = [_row(number, trial) for number, trial in enumerate(experiment(results).trials, start=1)]
+    trials = in_order(experiment(results).trials)
+    rows = [_row(number, trial) for number, trial in enumerate(trials, start=1)]
     config = dict.fromkeys(name for row in rows for name in row if name.startswith(CONFIG))
     columns = ["trial", "trial_id", "status", "stage", "reason", "epoch", "finished", "feasible"]
     columns += [*METRIC_UNITS, *config, "started_at", "ended_at"]
@@ -67,7 +68,7 @@ def to_history(results: Results) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     analysis = experiment(results)
     reports = []
-    for number, trial in enumerate(analysis.trials, start=1):
+    for number, trial in enumerate(in_order(analysis.trials), start=1):
         frame = analysis.trial_dataframes.get(trial.trial_id)
         if frame is not None and len(frame):
             reports.append(

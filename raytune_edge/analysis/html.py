@@ -41,6 +41,11 @@ class Table:
     columns: list[dict[str, Any]]
     rows: list[dict[str, Any]]
 
+    @property
+    def named(self) -> bool:
+        """Whether the columns have names to show."""
+        return any(str(column["name"]).strip() for column in self.columns)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Section:

@@ -96,7 +96,7 @@ def _cards(frame: pd.DataFrame, budget_ms: float | None) -> list[dict[str, str]]
 
 
 def _card(name: str, row: pd.Series, unpruned: pd.Series | None) -> dict[str, str]:
-    note = f"{row['latency_p50_ms']:.3g} ms (p50)"
+    note = f"{row['latency_p50_ms']:.3f} ms (p50)"
     if unpruned is not None:
         note += f", {unpruned['latency_p50_ms'] / row['latency_p50_ms']:.2f}× as fast"
     if row["test_top1"] == row["test_top1"]:

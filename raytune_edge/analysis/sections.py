@@ -29,8 +29,13 @@ _FORMATS = {
     "size_bytes": ",.0f",
     "n": "d",
     **dict.fromkeys(("top1", "top5", "top1_pruned", "test_top1", "test_top5"), ".4f"),
+    **{name: ".3f" for name, unit in METRIC_UNITS.items() if unit == "ms"},
     **dict.fromkeys(("macs_ratio", "params_ratio"), ".1%"),
 }
+_FRONT_COLUMNS = [
+    "trial", "top1", "test_top1", "latency_p50_ms", "latency_p50_low_ms", "latency_p50_high_ms",
+    "macs_ratio", "params_ratio", "size_bytes",
+]  # fmt: skip
 _COLUMNS = [
     "trial", "status", "top1", "test_top1", "top1_pruned", "latency_p50_ms", "latency_p90_ms",
     "latency_p99_ms", "throughput_fps", "macs_ratio", "params_ratio", "size_bytes", "epoch",
@@ -60,11 +65,13 @@ def all_sections(
 
 def _trade(frame: pd.DataFrame, budget_ms: float | None) -> Section:
     front = pareto_front(frame).iloc[::-1]
-    shown = front[[*_COLUMNS[:1], *_COLUMNS[2:12], "tied_with"]]
+    number_of = dict(zip(frame["trial_id"], frame["trial"].astype(str), strict=True))
+    ties = front["tied_with"].map(lambda ids: ", ".join(number_of[each] for each in ids.split()))
+    shown = front[_FRONT_COLUMNS].assign(tied_with=ties)
     text = (
         "Each network on the front is beaten by no other in both accuracy and latency. Bars are "
-        "95 % intervals of the median; networks whose latencies noise does not let one tell apart "
-        "are named as tied, by trial id."
+        "95\N{NO-BREAK SPACE}% intervals of the median; trials whose latencies noise does not "
+        "let one tell apart are named as tied."
     )
     draw = functools.partial(plots.plot_front, frame, budget_ms=budget_ms)
     return Section(
@@ -116,12 +123,11 @@ def _network(frame: pd.DataFrame, best: pd.Series, unpruned: Measurement | None)
                 "Kept channels by group",
                 "Outlined: the unpruned network.",
             ),
-            picture(
-                functools.partial(plots.plot_filters_removed, plan),
-                "Filters removed",
-                "Which channels of each group were kept.",
-            ),
         ]
+    if plan.get("removed"):
+        drawn = functools.partial(plots.plot_filters_removed, plan)
+        text = "Which channels of each group were kept."
+        pictures.append(picture(drawn, "Filters removed", text))
     before, after = unpruned or _measurement(baseline(frame)), _measurement(best)
     if before is not None and after is not None and before.layers and after.layers:
         drawn = functools.partial(plots.plot_layer_times, before, after)
@@ -164,7 +170,7 @@ def _time(frame: pd.DataFrame) -> Section:
     spans = [
         picture(functools.partial(draw, frame), title, text, wide=True)
         for draw, title, text in (
-            (plots.plot_timeline, "Timeline", "What each trial did when."),
+            (plots.plot_timeline, "Timeline", "Orange is waiting for a device."),
             (plots.plot_occupancy, "Devices", "When each measured, and who waited."),
         )
     ]
@@ -205,8 +211,8 @@ def _environment(results: Results, best: pd.Series | None) -> Section:
         if name in record:
             rows[name] = record[name]
     for node in record.get("nodes", []):
-        amounts = ", ".join(f"{name} {amount:g}" for name, amount in node["resources"].items())
-        rows[f"node {node['host']}"] = amounts
+        amounts = [_amount(*each) for each in node["resources"].items()]
+        rows[f"node {node['host']}"] = ", ".join(amounts)
     versions = record.get("versions", {})
     if best is not None:
         versions = {**versions, **read_json(best, "manifest.json").get("versions", {})}
@@ -247,6 +253,10 @@ def _measurement(row: pd.Series | None) -> Measurement | None:
         return Measurement.from_dict(values) if values else None
     except ValueError:
         return None
+
+
+def _amount(resource: str, amount: float) -> str:
+    return f"memory {amount / 2**30:.0f} GiB" if resource == "memory" else f"{resource} {amount:g}"
 
 
 def _duration(seconds: float) -> str:

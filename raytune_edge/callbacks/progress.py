@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import pandas as pd
 from ray.tune import Callback
 
-from raytune_edge.analysis.experiment import reason_of, status_of
+from raytune_edge.analysis.experiment import in_order, reason_of, status_of
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -137,7 +137,7 @@ class ProgressCallback(Callback):  # type: ignore[misc]
         return ", ".join(parts) + f"; {minutes}:{seconds:02d} min"
 
     def _table(self, trials: list[Trial]) -> str:
-        numbered = list(enumerate(trials, start=1))
+        numbered = list(enumerate(in_order(trials), start=1))
         ended = [each for each in numbered if _ended(each[1])]
         running = [each for each in numbered if each[1].status == "RUNNING"]
         rows = [self._table_row(*each) for each in ended[-_RECENT:] + running]
@@ -198,4 +198,4 @@ def _status(trial: Trial) -> str:
 
 
 def _number(trial: Trial, trials: list[Trial]) -> int:
-    return trials.index(trial) + 1
+    return in_order(trials).index(trial) + 1

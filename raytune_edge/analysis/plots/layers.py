@@ -19,12 +19,13 @@ def plot_kept_channels(plan: Mapping[str, Any], *, ax: Axes | None = None) -> Ax
     """Channels of each group before pruning (outlined) and after (filled).
 
     Args:
-        plan: A trial's ``plan.json``: ``channels`` of each group, and the indices ``kept`` of them.
+        plan: A trial's ``plan.json``: ``channels`` of each group, and how many it ``kept``.
     """
-    channels = _channels(plan)
+    channels = plan["channels"]
     ax = style.axes_or_new(ax, width=max(6.0, 0.4 * len(channels)))
     xs = np.arange(len(channels))
-    before, after = list(channels.values()), [len(kept) for kept in _kept(plan).values()]
+    before = list(channels.values())
+    after = [plan["kept"].get(group, count) for group, count in channels.items()]
     ax.bar(xs, before, 0.8, color="none", edgecolor=style.GREY, label="unpruned")
     ax.bar(xs, after, 0.8, color=style.BLUE, label="kept")
     ax.set_xticks(xs, list(channels), rotation=60, ha="right", fontsize="small")
@@ -37,14 +38,14 @@ def plot_filters_removed(plan: Mapping[str, Any], *, ax: Axes | None = None) -> 
     """Which channels of each group are kept (blue) and removed (orange), by their index.
 
     Args:
-        plan: A trial's ``plan.json``, as in `plot_kept_channels`.
+        plan: ``channels`` of each group, and the indices ``removed`` of them.
     """
-    channels, kept = _channels(plan), _kept(plan)
+    channels, removed = plan["channels"], plan["removed"]
     ax = style.axes_or_new(ax, height=1.4 + 0.3 * len(channels))
     picture = np.full((len(channels), max(channels.values(), default=1)), np.nan)
     for row, (group, count) in enumerate(channels.items()):
-        picture[row, :count] = 0
-        picture[row, kept[group]] = 1
+        picture[row, :count] = 1
+        picture[row, list(removed.get(group, ()))] = 0
     ax.imshow(
         picture, aspect="auto", interpolation="nearest", vmin=0, vmax=1,
         cmap=ListedColormap([style.ORANGE, style.BLUE]),
@@ -82,19 +83,6 @@ def plot_layer_times(
     ax.set(xlabel="time on the device (ms)", ylabel="layer")
     ax.legend(frameon=False, fontsize="small")
     return ax
-
-
-def _channels(plan: Mapping[str, Any]) -> dict[str, int]:
-    return dict(plan["channels"])
-
-
-def _kept(plan: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Indices kept of each group; a group that the plan leaves alone keeps all."""
-    kept = plan["kept"]
-    return {
-        group: list(kept[group]) if group in kept else list(range(count))
-        for group, count in plan["channels"].items()
-    }
 
 
 def _both(times: list[dict[str, float]], name: str) -> tuple[float, float]:

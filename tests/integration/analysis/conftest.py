@@ -143,8 +143,10 @@ def stub_trial() -> Callable[[Mapping[str, Any]], None]:
         report |= {"test_top5": 1.0, "val_loss": 0.1, "epoch": 4}
         report["spans"] = spans("prune", "measure", "retrain", "evaluate")
         plan = {
-            "kept": {"stem": list(range(width)), "layer1": list(range(0, 16, 16 // width))},
-            "channels": {"stem": 16, "layer1": 16},
+            "kept": dict.fromkeys(GROUPS, width),
+            "channels": dict.fromkeys(GROUPS, 16),
+            "asked": dict.fromkeys(GROUPS, ratio),
+            "removed": dict.fromkeys(GROUPS, list(range(width, 16))),
         }
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

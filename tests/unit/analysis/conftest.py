@@ -25,6 +25,7 @@ def _trial(number: int, *, status: str = "TERMINATED", error: str = "", **last: 
         last_result=last,
         checkpoint=last.pop("checkpoint", None),
         error_file=None,
+        experiment_tag=f"{number}_",
         get_error=lambda: error or None,
     )
 
