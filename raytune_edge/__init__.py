@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from raytune_edge.analysis import front_table, pareto_front, report, to_frame, write_results
     from raytune_edge.callbacks import ProgressCallback, WandbCallback
     from raytune_edge.config import Recipe, Retrain, Timing
-    from raytune_edge.devices import connect_devices
+    from raytune_edge.devices import DevicePool, connect_devices
     from raytune_edge.errors import RaytuneEdgeError
     from raytune_edge.objective import Objective
     from raytune_edge.records import Measurement
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULE_OF = {
+    "DevicePool": "devices",
     "Loaders": "task",
     "Measurement": "records",
     "Objective": "objective",
@@ -46,6 +47,7 @@ _MODULE_OF = {
 _SUBMODULES = ("tasks", "testing")
 
 __all__ = [
+    "DevicePool",
     "Loaders",
     "Measurement",
     "Objective",
