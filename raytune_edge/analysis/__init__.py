@@ -8,22 +8,28 @@ from raytune_edge.analysis.front import (
     knee_point,
     pareto_front,
 )
+from raytune_edge.analysis.relations import correlations, importance
 from raytune_edge.analysis.report import report
+from raytune_edge.analysis.spent import Spent, spent
 from raytune_edge.analysis.table import front_table
 from raytune_edge.analysis.write import best_trial, prepare_folder, write_results
 
 __all__ = [
+    "Spent",
     "baseline",
     "best_trial",
     "best_under",
+    "correlations",
     "feasible",
     "front_table",
     "hypervolume",
     "hypervolume_by",
+    "importance",
     "knee_point",
     "pareto_front",
     "prepare_folder",
     "report",
+    "spent",
     "to_frame",
     "to_history",
     "to_spans",
