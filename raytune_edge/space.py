@@ -67,8 +67,8 @@ class Moves:
 def unpack(config: Mapping[str, Any], groups: Groups) -> Moves:
     """The moves that ``config``, a point of `search_space`, stands for.
 
-    The name of a stage or a block stands for all its groups. Where names overlap, a block's ratio
-    goes before its stage's and a group's before both.
+    The name of a stage or a block stands for all its groups. Where names overlap, the one that
+    stands for fewer groups holds.
 
     Raises:
         PlanError: For a key that means nothing here; it lists those that do.
@@ -106,16 +106,10 @@ def unpack(config: Mapping[str, Any], groups: Groups) -> Moves:
 
 
 def _by_group(named: Mapping[str, Any], groups: Groups) -> dict[str, Any]:
-    """Values by group from values by stage, block, group or member."""
-    found: list[tuple[int, str, Any]] = []
-    for name, value in named.items():
-        for rank, attribute in enumerate(("stage", "block")):
-            if inside := [each for each in groups if getattr(each, attribute) == name]:
-                found += [(rank, each.name, value) for each in inside]
-                break
-        else:
-            found.append((2, groups.named(name).name, value))
-    return {name: value for _, name, value in sorted(found, key=lambda each: each[0])}
+    """Values by group from values by stage, block, group or member: the narrowest name holds."""
+    inside = {name: groups.within(name) for name in named}
+    widest_first = sorted(named, key=lambda name: -len(inside[name]))
+    return {group.name: named[name] for name in widest_first for group in inside[name]}
 
 
 def search_space(
@@ -241,8 +235,8 @@ def schedule_point(
     point = unpruned_point(space)
     for key in point:
         if key.startswith(_RATIO):
-            inside = _by_group({key.removeprefix(_RATIO): None}, groups)
-            mean = sum(wanted.get(name, 0.0) for name in inside) / len(inside)
+            inside = groups.within(key.removeprefix(_RATIO))
+            mean = sum(wanted.get(group.name, 0.0) for group in inside) / len(inside)
             step = space[key].get_sampler().q
             most = math.floor(space[key].upper / step)
             point[key] = min(round(mean / step), most) * step

@@ -150,7 +150,7 @@ def _backward_passes(model: nn.Module, data: Batches | None) -> Iterator[None]:
         raise ValueError("criterion 'taylor' needs data=: batches of images and labels")
     parameter = next(model.parameters())
     for images, labels in itertools.islice(data, _TAYLOR_BATCHES):
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.enable_grad():
             model.zero_grad()
             logits = model(images.to(parameter.device))
             loss = F.cross_entropy(logits, labels.to(parameter.device))

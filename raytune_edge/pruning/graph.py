@@ -89,6 +89,7 @@ def prunable_groups(model: nn.Module, example: torch.Tensor) -> Groups:
     return Groups(coupling.group for coupling in couplings(model, example))
 
 
+@torch.inference_mode(False)
 def couplings(model: nn.Module, example: torch.Tensor) -> tuple[Coupling, ...]:
     """The prunable groups of ``model`` with every layer that they touch, in the model's order.
 
@@ -117,7 +118,7 @@ def dependency_graph(model: nn.Module, example: torch.Tensor) -> torch_pruning.D
         PruningError: If the channels can't be followed.
     """
     model.requires_grad_(True)
-    with torch.inference_mode(False), torch.enable_grad(), _NoShuffles():
+    with torch.enable_grad(), _NoShuffles():
         try:
             return torch_pruning.DependencyGraph().build_dependency(
                 model,

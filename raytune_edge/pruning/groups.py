@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from raytune_edge.errors import PlanError
 
-__all__ = ["Group", "Groups", "unknown_name"]
+__all__ = ["Group", "Groups", "table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,22 @@ class Groups(tuple[Group, ...]):
         for group in self:
             if layer in group.members:
                 return group
-        raise unknown_name("group", layer, [group.name for group in self])
+        raise _unknown("group", layer, [group.name for group in self])
+
+    def within(self, name: str) -> Groups:
+        """The groups of a stage or a block, or the one group that a layer is a member of.
+
+        Raises:
+            PlanError: If there is no such name; it names those that look alike, and all.
+        """
+        for place in ("stage", "block"):
+            if inside := [group for group in self if getattr(group, place) == name]:
+                return Groups(inside)
+        for group in self:
+            if name in group.members:
+                return Groups([group])
+        known = [each for group in self for each in (group.stage, group.block, group.name)]
+        raise _unknown("group, block or stage", name, dict.fromkeys(filter(None, known)))
 
     def __str__(self) -> str:
         titles = ("group", "channels", "multiple", "residual", "stage", "block", "members")
@@ -78,7 +93,7 @@ def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     )
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> PlanError:
+def _unknown(what: str, name: str, known: Iterable[str]) -> PlanError:
     """The error for a name that isn't there, with those that look alike and all there are."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3)

@@ -47,7 +47,7 @@ def remove_channels(
         for group, channels in removed.items()
         for layer in group.members
     }
-    with _quiet(), torch.inference_mode(False), torch.enable_grad():
+    with _quiet(), torch.enable_grad():
         from nni.compression.speedup import ModelSpeedup
 
         class Speedup(ModelSpeedup):  # type: ignore[misc]

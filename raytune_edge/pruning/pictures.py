@@ -1,10 +1,9 @@
-"""Pictures of what pruning removed, and of what each group costs."""
+"""Pictures of what pruning removed and of what each group costs, to be saved by ``savefig``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,20 +19,17 @@ _KEPT, _REMOVED, _OUTLINE = "#0072B2", "#E69F00", "#8A8A8A"
 _COLUMNS = 6
 
 
-def draw_filters(
-    model: nn.Module, removed: Mapping[Group, Sequence[int]], path: Path | str
-) -> None:
+def draw_filters(model: nn.Module, removed: Mapping[Group, Sequence[int]]) -> Figure:
     """Draw the L1 norm of each filter of each pruned layer, largest first, the removed ones marked.
 
     Args:
         model: The unpruned network.
         removed: From `removed_channels`.
-        path: The picture; its suffix says the format.
     """
     layers = [(layer, set(gone)) for group, gone in removed.items() for layer in group.members]
     rows = max(1, math.ceil(len(layers) / _COLUMNS))
     figure = Figure(figsize=(2.2 * _COLUMNS, 1.7 * rows + 0.6), layout="constrained")
-    panels = figure.subplots(rows, _COLUMNS, squeeze=False).flat
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for panel in panels:
         panel.set_axis_off()
     for panel, (layer, gone) in zip(panels, layers, strict=False):
@@ -47,15 +43,14 @@ def draw_filters(
         panel.set_xticks([])
     figure.supxlabel("filters, largest first (blue kept, orange removed)", fontsize="small")
     figure.supylabel("L1 norm of the filter", fontsize="small")
-    figure.savefig(path, dpi=120)
+    return figure
 
 
-def draw_widths(plan: Plan, path: Path | str) -> None:
+def draw_widths(plan: Plan) -> Figure:
     """Draw the channels that each group keeps against those that it has unpruned.
 
     Args:
         plan: From `plan`.
-        path: The picture.
     """
     figure = Figure(figsize=(max(5.0, 0.35 * len(plan.kept) + 1.5), 4.0), layout="constrained")
     axes = figure.subplots()
@@ -65,17 +60,16 @@ def draw_widths(plan: Plan, path: Path | str) -> None:
     axes.set_xticks(places, list(plan.kept), rotation=60, ha="right", fontsize="x-small")
     axes.set_ylabel("channels")
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    return figure
 
 
-def draw_sensitivity(found: Sensitivity, path: Path | str) -> None:
+def draw_sensitivity(found: Sensitivity) -> Figure:
     """Draw top-1 by group and level, before and after BatchNorm is recalibrated.
 
     Levels that keep as many channels as a lower one are blank.
 
     Args:
         found: From `sensitivity`.
-        path: The picture.
     """
     groups = list(dict.fromkeys(row.group for row in found.rows))
     levels = sorted({row.level for row in found.rows})
@@ -91,7 +85,7 @@ def draw_sensitivity(found: Sensitivity, path: Path | str) -> None:
         drawn = panel.imshow(cells, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         panel.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
         panel.set_yticks(range(len(groups)), groups, fontsize="x-small")
-        panel.set_xlabel("pruning ratio (fraction)")
         panel.set_title(title, fontsize="small")
+    figure.supxlabel("pruning ratio (fraction)", fontsize="small")
     figure.colorbar(drawn, ax=panels, label=f"top-1 (unpruned: {found.baseline.top1:.3f})")
-    figure.savefig(path, dpi=120)
+    return figure

@@ -38,6 +38,7 @@ class Surgeon(Protocol):
         """
 
 
+@torch.inference_mode(False)
 def prune(
     model: nn.Module,
     example: torch.Tensor,
@@ -132,6 +133,7 @@ def prune_iteratively(
     return prune(model, example, plan, **options)
 
 
+@torch.inference_mode(False)
 def removed_channels(
     model: nn.Module, example: torch.Tensor, plan: Plan, **ranking: Any
 ) -> dict[Group, tuple[int, ...]]:
