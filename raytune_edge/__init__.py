@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raytune_edge import tasks, testing
-    from raytune_edge.analysis import front_table, pareto_front, report, to_frame, write_results
-    from raytune_edge.callbacks import ProgressCallback, WandbCallback
+    from raytune_edge.analysis import (
+        best_under,
+        export_bundle,
+        front_table,
+        hypervolume,
+        knee_point,
+        pareto_front,
+        report,
+        to_frame,
+        verify_bundle,
+        write_results,
+    )
+    from raytune_edge.callbacks import ProgressCallback, RunRecordCallback, WandbCallback
     from raytune_edge.config import Recipe, Retrain, Timing
     from raytune_edge.devices import DevicePool, connect_devices
     from raytune_edge.errors import RaytuneEdgeError
@@ -31,17 +42,23 @@ _MODULE_OF = {
     "RaytuneEdgeError": "errors",
     "Recipe": "config",
     "Retrain": "config",
+    "RunRecordCallback": "callbacks",
     "Task": "task",
     "Timing": "config",
     "WandbCallback": "callbacks",
+    "best_under": "analysis",
     "connect_devices": "devices",
+    "export_bundle": "analysis",
     "front_table": "analysis",
+    "hypervolume": "analysis",
+    "knee_point": "analysis",
     "pareto_front": "analysis",
     "prune_and_retrain": "trial",
     "report": "analysis",
     "search_space": "space",
     "to_frame": "analysis",
     "unpruned_point": "space",
+    "verify_bundle": "analysis",
     "write_results": "analysis",
 }
 _SUBMODULES = ("tasks", "testing")
@@ -55,11 +72,16 @@ __all__ = [
     "RaytuneEdgeError",
     "Recipe",
     "Retrain",
+    "RunRecordCallback",
     "Task",
     "Timing",
     "WandbCallback",
+    "best_under",
     "connect_devices",
+    "export_bundle",
     "front_table",
+    "hypervolume",
+    "knee_point",
     "pareto_front",
     "prune_and_retrain",
     "report",
@@ -68,6 +90,7 @@ __all__ = [
     "testing",
     "to_frame",
     "unpruned_point",
+    "verify_bundle",
     "write_results",
 ]
 

@@ -5,6 +5,7 @@ arguments inherit from it as well, so that either ``except`` clause catches them
 """
 
 __all__ = [
+    "BundleError",
     "DeviceBusyError",
     "DeviceDiedError",
     "DeviceError",
@@ -49,6 +50,10 @@ class ExportError(RaytuneEdgeError):
 
 class ParityError(ExportError):
     """Two runtimes give different outputs for the same model; the message has the difference."""
+
+
+class BundleError(RaytuneEdgeError):
+    """A bundle's files are not what its manifest says, or its two networks disagree."""
 
 
 class OutputError(RaytuneEdgeError, OSError):

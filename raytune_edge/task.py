@@ -41,6 +41,8 @@ class Task:
         num_classes: Number of logits.
         name: For logs, folders and reports.
         labels: Class names, for the deployable bundle; numbers where there are none.
+        mean: What the loaders subtract from pixels in [0, 1], one figure or one a channel, and
+            ``std`` what they then divide by; for the deployable bundle.
 
     Raises:
         TaskError: On construction, if network, data and shapes do not fit each other.
@@ -52,6 +54,8 @@ class Task:
     num_classes: int
     name: str = "task"
     labels: tuple[str, ...] = ()
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
     _baseline: nn.Module = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +68,12 @@ class Task:
             raise TaskError(
                 f"Task(labels=...): expected {self.num_classes} names, got {len(self.labels)}"
             )
+        for name, figures in (("mean", self.mean), ("std", self.std)):
+            if len(figures) not in (1, shape[1]) or (name == "std" and min(figures) <= 0):
+                raise TaskError(
+                    f"Task({name}=...): expected one figure or one for each of {shape[1]} channels"
+                    f"{', all above 0' if name == 'std' else ''}, got {figures}"
+                )
         network = self.model()
         if not isinstance(network, nn.Module):
             raise TaskError(

@@ -10,10 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["FILES", "checkpoint_folder", "read_json"]
+__all__ = ["FILES", "checkpoint_folder", "checkpoint_uri", "read_json"]
 
 FILES = ("model.onnx", "plan.json", "state_dict.pt", "measurement.json", "manifest.json")
 """What a finished trial leaves."""
+
+
+def checkpoint_uri(checkpoint: Any) -> str:
+    """Where a Tune ``Checkpoint`` lies: a path, or a URI if that is not on this machine."""
+    kind = checkpoint.filesystem.type_name
+    return str(checkpoint.path) if kind == "local" else f"{kind}://{checkpoint.path}"
 
 
 @contextmanager

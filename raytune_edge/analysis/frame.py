@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from raytune_edge.analysis.experiment import Results, experiment, in_order, reason_of, status_of
+from raytune_edge.analysis.files import checkpoint_uri
 from raytune_edge.records import METRIC_UNITS
 
 __all__ = ["CONFIG", "baseline", "feasible", "to_frame", "to_history", "to_spans"]
@@ -133,13 +134,8 @@ def _row(number: int, trial: Any) -> dict[str, Any]:
         "reason": reason_of(trial, failed=failed),
         "started_at": ended_at - last.get("time_total_s", math.nan),
         "ended_at": ended_at,
-        "checkpoint": _uri(checkpoint) if checkpoint else "",
+        "checkpoint": checkpoint_uri(checkpoint) if checkpoint else "",
     }
-
-
-def _uri(checkpoint: Any) -> str:
-    kind = checkpoint.filesystem.type_name
-    return str(checkpoint.path) if kind == "local" else f"{kind}://{checkpoint.path}"
 
 
 def _scalar(value: Any) -> Any:

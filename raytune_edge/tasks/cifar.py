@@ -109,4 +109,6 @@ def _cifar10_resnet(
         num_classes=10,
         name=name,
         labels=_LABELS,
+        mean=_MEAN,
+        std=_STD,
     )

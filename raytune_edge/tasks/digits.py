@@ -71,4 +71,6 @@ def _digits_resnet(depth: int) -> Task:
         num_classes=10,
         name=name,
         labels=tuple("0123456789"),
+        mean=(0.5,),
+        std=(0.5,),
     )

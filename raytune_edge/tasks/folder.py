@@ -72,6 +72,8 @@ def image_folder(
         num_classes=len(classes),
         name=name,
         labels=classes,
+        mean=_MEAN,
+        std=_STD,
     )
 
 

@@ -44,6 +44,8 @@ def test_the_baseline_is_a_copy() -> None:
         ({"input_shape": (1, 3, 16, 16)}, r"train data yields images of shape \(3, 8, 8\)"),
         ({"num_classes": 5}, r"expected logits of shape \(1, 5\).*returns \(1, 4\)"),
         ({"labels": ("a", "b")}, "expected 4 names, got 2"),
+        ({"mean": (0.5, 0.5)}, "one figure or one for each of 3 channels"),
+        ({"std": (1.0, 0.0, 1.0)}, "all above 0"),
         ({"model": lambda: "resnet20"}, "returns a torch.nn.Module.*str"),
         ({"loaders": lambda: loaders(classes=6)}, "labels from 0 to 5, expected 0 to 3"),
         ({"loaders": lambda: loaders(empty="test")}, "the test data is empty"),
