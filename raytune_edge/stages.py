@@ -20,6 +20,7 @@ from torch import nn
 from raytune_edge import counting, pruning, training
 from raytune_edge.config import Recipe, Retrain
 from raytune_edge.devices import DevicePool, Pending
+from raytune_edge.devices.cores import keep_off
 from raytune_edge.export import ExportedModel, export_onnx
 from raytune_edge.records import Measurement, within_noise
 from raytune_edge.reporting import Report
@@ -69,12 +70,7 @@ def share_host(devices: DevicePool) -> None:
     resources = tune.get_context().get_trial_resources()
     cpus = resources.required_resources.get("CPU", 1) if resources else 1
     torch.set_num_threads(max(1, int(cpus)))
-    if not hasattr(os, "sched_setaffinity"):
-        return
-    quiet = devices.quiet_cores()
-    for thread in os.listdir("/proc/self/task"):
-        if rest := os.sched_getaffinity(int(thread)) - quiet:
-            os.sched_setaffinity(int(thread), rest)
+    keep_off(devices.quiet_cores())
 
 
 def prune_baseline(config: Mapping[str, Any], recipe: Recipe, report: Report) -> Network:
