@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raytune_edge.analysis import html
 from raytune_edge.records import METRIC_UNITS
 
 Trials = Callable[..., SimpleNamespace]
@@ -132,3 +133,9 @@ def any_grid(request: pytest.FixtureRequest) -> SimpleNamespace:
     if request.param == "one":
         return make_trials(1)
     return make_trials(25, kind=request.param)
+
+
+@pytest.fixture
+def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn, but not as PNG in full size, which is what takes time."""
+    monkeypatch.setattr(html, "_DPI", 10)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from raytune_edge.analysis import hypervolume_by, pareto_front, plots, to_frame
+from raytune_edge.analysis import hypervolume_by, pareto_front, plots
 from raytune_edge.analysis.plots import style
 from raytune_edge.records import LayerTime, Measurement
 
@@ -145,10 +145,3 @@ def test_pictures_are_drawn_in_threads_without_pyplot(trials: Any) -> None:
     assert (
         "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
     )
-
-
-def test_two_thousand_trials_can_be_drawn(trials: Any) -> None:
-    grid = trials(2000)
-    for plot in OF_RESULTS:
-        assert drawn(plot(grid))
-    assert len(to_frame(grid)) == 2000

@@ -10,8 +10,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from raytune_edge.analysis import best_trial, pareto_front, to_frame, write_results
+from raytune_edge.analysis import best_trial, pareto_front, sections, to_frame, write_results
 from raytune_edge.errors import OutputError
+
+
+@pytest.fixture(autouse=True)
+def _short_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the report is `test_report`'s."""
+    monkeypatch.setattr(sections, "all_sections", lambda results, **settings: [])
 
 
 def test_everything_is_written_and_reads_back(any_grid: Any, tmp_path: Path, capsys: Any) -> None:
