@@ -1,0 +1,160 @@
+"""The Ray actor that owns one device, and the pool's end of the line to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raytune_edge.config import Timing
+from raytune_edge.devices.cluster import UnitPlace
+from raytune_edge.devices.cores import allowed_cores, keep_off, quiet_cores, wait_for_quiet
+from raytune_edge.errors import DeviceDiedError, DeviceError, DeviceTimeoutError, RaytuneEdgeError
+from raytune_edge.records import Measurement
+from raytune_edge.runtimes import DeviceFacts, DeviceSpec, Instrument
+
+__all__ = ["DeviceActor", "DeviceLine", "Opened", "Payload"]
+
+Payload = tuple[bytes, Any]
+"""ONNX bytes, and the sample to take the accuracy from or None; travels by reference."""
+
+_QUIET_LIMIT_S = 10.0
+_GRACE_S = 12.0
+_OVERRUN_S = 45.0
+"""Beyond a request's own limit: starting a child (30 s) and ending one (10 s)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """What a device actor tells when its child has answered.
+
+    Attributes:
+        facts: What the child says about itself.
+        core: CPU core that the child has for itself; None if it has none.
+        quiet: CPUs of the host that measuring children own.
+        pid: Of the actor.
+    """
+
+    facts: DeviceFacts
+    core: int | None
+    quiet: frozenset[int]
+    pid: int
+
+
+class DeviceActor:
+    """Owns one device: an `Instrument` behind one call at a time. Loads no torch.
+
+    Where the device is the host's CPU, the child gets a core of its own as far as there are
+    enough, and this process keeps off those cores. A child without a core waits for quiet, at
+    most 10 s, and its record is flagged if it did not get quiet.
+    """
+
+    def __init__(self, spec: DeviceSpec, device_id: str, index: int, units: int) -> None:
+        owned = quiet_cores(allowed_cores(), units) if spec.device == "CPU" else []
+        self._quiet = frozenset().union(*owned)
+        self._core = min(owned[index]) if index < len(owned) else None
+        self._shares_cpu = spec.device == "CPU" and self._core is None
+        keep_off(self._quiet)
+        self._instrument = Instrument(spec, core=self._core, device_id=device_id)
+
+    def open(self) -> Opened:
+        """Start the child if none runs."""
+        facts = self._instrument.hello()
+        return Opened(facts=facts, core=self._core, quiet=self._quiet, pid=os.getpid())
+
+    def measure(self, payload: Payload, timing: Timing, signature: str) -> Measurement:
+        """Measure a model; see `Instrument.measure`."""
+        if self._shares_cpu:
+            wait_for_quiet(max_pressure=timing.max_pressure, limit_s=_QUIET_LIMIT_S)
+        onnx_bytes, sample = payload
+        return self._instrument.measure(onnx_bytes, timing, signature=signature, sample=sample)
+
+    def close(self) -> None:
+        """End the child gracefully."""
+        self._instrument.close()
+
+
+class DeviceLine:
+    """A device actor as the pool reaches it: each call ends in a value or a `RaytuneEdgeError`.
+
+    The actor is made when it is needed, also again after it or its host was lost. It has no
+    restarts and no retries of Ray's: the pool owns the ladder, and must know what was lost.
+    """
+
+    def __init__(self, spec: DeviceSpec, place: UnitPlace, device_id: str) -> None:
+        self.device_id = device_id
+        self.place = place
+        self._spec = spec
+        self._actor: Any = None
+
+    async def open(self) -> Opened:
+        """Make the actor if there is none, and let it say hello.
+
+        Waits for as long as others hold the resource.
+
+        Raises:
+            DeviceError: If actor, child or device cannot be reached.
+        """
+        if self._actor is None:
+            node = NodeAffinitySchedulingStrategy(self.place.node_id, soft=False)
+            self._actor = (
+                ray.remote(DeviceActor)
+                .options(
+                    num_cpus=0,
+                    resources=dict(self.place.resources),
+                    max_restarts=0,
+                    max_concurrency=1,
+                    scheduling_strategy=node,
+                )
+                .remote(self._spec, self.device_id, self.place.index, self.place.units)
+            )
+        opened = await self._answer(self._actor.open.remote())
+        assert isinstance(opened, Opened)
+        return opened
+
+    async def measure(self, payload: Any, timing: Timing, signature: str = "") -> Measurement:
+        """Measure the model that ``payload``, an object reference, holds.
+
+        Raises:
+            UnsupportedModelError: If the runtime refuses the model.
+            DeviceError: If anything else went wrong.
+        """
+        if self._actor is None:
+            raise DeviceDiedError(f"{self.device_id}: its actor is gone")
+        answer = self._actor.measure.remote(payload, timing, signature)
+        measurement = await self._answer(answer, timing.timeout_s + _OVERRUN_S)
+        assert isinstance(measurement, Measurement)
+        return measurement
+
+    async def end(self, *, grace_s: float = _GRACE_S) -> None:
+        """End the child gracefully and then the actor. May be called again."""
+        actor, self._actor = self._actor, None
+        if actor is None:
+            return
+        with contextlib.suppress(RayError, asyncio.TimeoutError):
+            await asyncio.wait_for(actor.close.remote(), grace_s)
+        ray.kill(actor, no_restart=True)
+
+    async def _answer(self, reference: Any, timeout_s: float | None = None) -> Any:
+        try:
+            return await asyncio.wait_for(reference, timeout_s)
+        except asyncio.TimeoutError:
+            await self.end(grace_s=0.0)
+            raise DeviceTimeoutError(
+                f"{self.device_id}: its actor did not answer in {timeout_s:g} s"
+            ) from None
+        except RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, RaytuneEdgeError):
+                raise cause from None
+            raise DeviceError(f"{self.device_id}: {cause!r}") from error
+        except RayError as error:
+            await self.end(grace_s=0.0)
+            first_line = str(error).strip().partition("\n")[0]
+            raise DeviceDiedError(f"{self.device_id}: its actor is gone: {first_line}") from error
