@@ -15,6 +15,10 @@ import shutil
 import sys
 from pathlib import Path
 
+# Ray reads these when it is imported: no banners, and no advice about small, frequent checkpoints.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+
 import ray
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter
@@ -109,6 +113,7 @@ def main() -> int:
         resources={"ncs": 1},
         include_dashboard=False,
         log_to_driver=False,
+        logging_level=logging.ERROR,
     )
     devices = rte.connect_devices("CPU", resource="ncs")
     baseline = measure_baseline(task, devices, folder / "baseline.json")

@@ -176,11 +176,14 @@ class FirstMeasurement:
 def ask_for_latency(
     network: Network, recipe: Recipe, devices: DevicePool, report: Report
 ) -> FirstMeasurement:
-    """Step 2: send the network to the devices and don't wait."""
+    """Step 2: send the network to the devices and don't wait.
+
+    One that misses a limit by its size alone is not sent.
+    """
     exported = export_onnx(network.model, recipe.task.example())
     report.add(size_bytes=len(exported.onnx), signature=exported.signature)
     request = None
-    if recipe.gate != "off":
+    if recipe.gate != "off" and not report.limit_missed():
         request = devices.submit(exported.onnx, timing=recipe.timing, signature=exported.signature)
     return FirstMeasurement(request, report)
 
