@@ -67,13 +67,22 @@ def run_record(results: Results) -> dict[str, Any]:
         return {}
 
 
-def status_of(trial: Any, *, failed: bool, over: bool) -> str:
-    """The ``status`` that `to_frame` tells of a Tune trial; ``over`` once Tune has ended it."""
-    if failed:
+def status_of(trial: Any, *, failed: bool = False, over: bool = False) -> str:
+    """The ``status`` that `to_frame` tells of a Tune trial.
+
+    Tune calls a trial ``"TERMINATED"`` also when the whole experiment was interrupted or ran out of
+    time; its last report is then not marked as the last.
+
+    Args:
+        failed: True where Tune says so in another way than by the trial's status, as to callbacks.
+        over: As ``failed``, for a trial that ended without an error.
+    """
+    last = trial.last_result or {}
+    if failed or trial.status == "ERROR":
         return "failed"
-    stage = (trial.last_result or {}).get("stage", "")
-    if stage in _ENDED:
-        return str(stage)
+    if last.get("stage") in _ENDED:
+        return str(last["stage"])
+    over = over or (trial.status == "TERMINATED" and bool(last.get("done")))
     return "stopped" if over else "unfinished"
 
 

@@ -34,7 +34,8 @@ def to_frame(results: Results) -> pd.DataFrame:
         trial_id: Tune's.
         status: ``"done"``, ``"infeasible"``, ``"collapsed"``, ``"unsupported"`` as the trial said;
             ``"stopped"`` by a scheduler or stopper before its end; ``"failed"`` with an error;
-            ``"unfinished"`` when the experiment was interrupted.
+            ``"unfinished"`` when the experiment was interrupted or ran out of time (a paused
+            trial that a synchronous scheduler gave up cannot be told from it).
         stage, reason, flags, signature, device_id, spans: text, "" where unknown; the reason of a
             failed trial is the last line of its error.
         finished: Whether the trial came to an end of its own or of a scheduler's: neither failed
@@ -121,7 +122,7 @@ def baseline(results: Results) -> pd.Series | None:
 def _row(number: int, trial: Any) -> dict[str, Any]:
     last = trial.last_result or {}
     failed = trial.status == "ERROR"
-    status = status_of(trial, failed=failed, over=trial.status == "TERMINATED")
+    status = status_of(trial)
     ended_at = last.get("timestamp", math.nan)
     checkpoint = trial.checkpoint
     return {

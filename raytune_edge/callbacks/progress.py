@@ -78,7 +78,7 @@ class ProgressCallback(Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Tell that a scheduler ended the trial, if it did not end by itself."""
-        if status_of(trial, failed=False, over=True) == "stopped":
+        if status_of(trial, over=True) == "stopped":
             self._tell_line(f"trial {_number(trial, trials)}: stopped by the scheduler")
 
     def on_trial_recover(
@@ -128,7 +128,7 @@ class ProgressCallback(Callback):  # type: ignore[misc]
             self._broken = True  # A closed terminal is no reason to end a search.
 
     def _sum(self, trials: list[Trial]) -> str:
-        ends = Counter(_status(trial) for trial in trials if _ended(trial))
+        ends = Counter(status_of(trial) for trial in trials if _ended(trial))
         total = self._total if self._total and self._total > 0 else "?"
         running = sum(trial.status == "RUNNING" for trial in trials)
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
@@ -148,7 +148,7 @@ class ProgressCallback(Callback):  # type: ignore[misc]
         feasible = last.get("feasible", "") if trial.status != "ERROR" else ""
         return {
             "trial": str(number),
-            "stage": _status(trial) if _ended(trial) else last.get("stage", "starting"),
+            "stage": status_of(trial) if _ended(trial) else last.get("stage", "starting"),
             "epoch": _of_epochs(last),
             "top-1": _figure(last, "top1", ".3f"),
             "latency ms": _figure(last, "latency_p50_ms", ".3f"),
@@ -190,11 +190,7 @@ def _figure(report: Mapping[str, Any], metric: str, form: str) -> str:
 
 
 def _ended(trial: Trial) -> bool:
-    return trial.status in ("TERMINATED", "ERROR")
-
-
-def _status(trial: Trial) -> str:
-    return status_of(trial, failed=trial.status == "ERROR", over=True)
+    return trial.status in ("TERMINATED", "ERROR") and status_of(trial) != "unfinished"
 
 
 def _number(trial: Trial, trials: list[Trial]) -> int:

@@ -61,7 +61,8 @@ def measurement(latency_ms: float, onnx: bytes) -> dict[str, Any]:
         "latency_mean_ms": latency_ms, "block_medians_ms": [latency_ms] * 5, "samples": 500,
         "stopped_by": "tolerance", "throughput_fps": 900 / latency_ms, "requests_in_flight": 2,
         "first_inference_ms": latency_ms * 2, "read_s": 0.01, "compile_s": 0.1,
-        "cpu_s_per_inference": latency_ms / 1e3, "cpu_pressure": 0.0, "cpu_wait": 0.0, "precision": "f32",
+        "cpu_s_per_inference": latency_ms / 1e3, "cpu_pressure": 0.0,
+        "cpu_wait": 0.0, "precision": "f32",
         "threads": 1, "streams": 1, "runtime": "openvino 0.0", "device": "CPU",
         "device_name": "Made-up CPU", "device_id": "host/ncs:0", "queue_wait_s": 0.01,
         "measure_s": 0.02, "taken_at": time.time(), "layers": layers,
@@ -146,7 +147,7 @@ def stub_trial() -> Callable[[Mapping[str, Any]], None]:
             "kept": dict.fromkeys(GROUPS, width),
             "channels": dict.fromkeys(GROUPS, 16),
             "asked": dict.fromkeys(GROUPS, ratio),
-            "removed": dict.fromkeys(GROUPS, list(range(width, 16))),
+            "removed": {group: list(range(width, 16)) for group in GROUPS},
         }
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

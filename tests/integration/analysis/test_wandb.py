@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import struct
+import subprocess
+import sys
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,3 +134,63 @@ def test_the_front_has_a_run_with_table_picture_and_networks(logged: Any) -> Non
     networks = dict(run["artifacts"])
     for trial_id in front["trial_id"]:
         assert {"model.onnx", "manifest.json"} <= set(networks[f"network-{trial_id}"])
+
+
+SCRIPT = Path(__file__).with_name("interrupted_search.py")
+
+
+def run_search(folder: Path, *arguments: str, interrupt_after: str = "") -> str:
+    """What the search printed; it gets SIGINT once a line matches ``interrupt_after``."""
+    environment = {**os.environ, "RAY_AIR_NEW_OUTPUT": "0", "WANDB_MODE": "offline"}
+    process = subprocess.Popen(
+        [sys.executable, "-u", str(SCRIPT), str(folder), *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+        start_new_session=True,
+    )  # fmt: skip
+    guard = threading.Timer(150, process.kill)
+    guard.start()
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if interrupt_after and re.search(interrupt_after, line):
+            interrupt_after = ""
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all of the group get it
+    process.stdout.close()
+    process.wait()
+    guard.cancel()
+    return "".join(lines)
+
+
+def told(printed: str, name: str) -> list[str]:
+    (line,) = re.findall(rf"^{name}: (.*)$", printed, flags=re.MULTILINE)
+    return line.split()
+
+
+def test_ctrl_c_loses_no_run_and_a_restored_search_opens_none_twice(tmp_path: Path) -> None:
+    first = run_search(tmp_path, interrupt_after="trial 3: retrain")
+    begun = read_runs(tmp_path)
+    assert len([run_id for run_id in begun if not run_id.startswith("front")]) >= 3, first
+    assert all(found[0]["exit"] is not None for found in begun.values())
+    statuses = [found[0]["summary"].get("status") for found in begun.values()]
+    assert "unfinished" in statuses, first
+    assert "unfinished" in told(first, "statuses")
+    second = run_search(tmp_path)
+    whole = read_runs(tmp_path)
+    assert told(second, "statuses") == ["done"] * 4
+    trials = {run_id for run_id in whole if not run_id.startswith("front")}
+    assert trials == set(told(second, "begun"))
+    for run_id, found in whole.items():
+        assert len(found) == 1, run_id
+        if not run_id.startswith("front"):
+            assert [row["step"] for row in found[0]["rows"]] == [1, 2, 3, 4, 5, 6]
+            assert found[0]["summary"]["status"] == "done"
+
+
+def test_a_time_budget_loses_no_run(tmp_path: Path) -> None:
+    printed = run_search(tmp_path, "--budget", "15", "--steps", "1000")
+    runs = read_runs(tmp_path)
+    assert told(printed, "begun"), printed
+    assert set(told(printed, "begun")) <= set(runs)
+    assert all(len(found) == 1 for found in runs.values())
+    assert all(found[0]["exit"] == 0 for found in runs.values())

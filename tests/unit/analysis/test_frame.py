@@ -33,22 +33,23 @@ def test_failed_trials_stay_with_the_last_line_of_their_error(trials: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("status", "stage", "told", "finished"),
+    ("status", "done", "stage", "told", "finished"),
     [
-        ("TERMINATED", "done", "done", True),
-        ("TERMINATED", "collapsed", "collapsed", True),
-        ("TERMINATED", "retrain", "stopped", True),
-        ("RUNNING", "retrain", "unfinished", False),
-        ("PAUSED", "pruned", "unfinished", False),
-        ("PENDING", "", "unfinished", False),
+        ("TERMINATED", True, "done", "done", True),
+        ("TERMINATED", True, "collapsed", "collapsed", True),
+        ("TERMINATED", True, "retrain", "stopped", True),
+        ("TERMINATED", False, "retrain", "unfinished", False),
+        ("RUNNING", False, "retrain", "unfinished", False),
+        ("PAUSED", False, "pruned", "unfinished", False),
+        ("PENDING", False, "", "unfinished", False),
     ],
 )
 def test_status_tells_how_a_trial_ended(
-    trials: Any, status: str, stage: str, told: str, finished: bool
+    trials: Any, status: str, done: bool, stage: str, told: str, finished: bool
 ) -> None:
     grid = trials(1)
     grid.trials[0].status = status
-    grid.trials[0].last_result["stage"] = stage
+    grid.trials[0].last_result |= {"stage": stage, "done": done}
     row = to_frame(grid).iloc[0]
     assert (row["status"], row["finished"]) == (told, finished)
 

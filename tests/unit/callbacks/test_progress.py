@@ -47,7 +47,7 @@ def test_ends_are_told_with_their_reason(trial: Any) -> None:
     stream = io.StringIO()
     callback = ProgressCallback(stream=stream)
     failed = trial(0, get_error=lambda: "Traceback\nDeviceDiedError: gone")
-    stopped = trial(1, last_result=report("retrain"))
+    stopped = trial(1, last_result=report("retrain", done=True))
     trials = [failed, stopped]
     callback.on_trial_recover(0, trials, failed)
     callback.on_trial_error(0, trials, failed)
