@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from ray import tune
-from raytune_edge.testing import FakeDevice
 from torch import nn
 
 import raytune_edge as rte
 from raytune_edge.errors import DeviceError, PlanError
 from raytune_edge.records import METRIC_UNITS, Measurement
 from raytune_edge.reporting import MANIFEST
+from raytune_edge.testing import FakeDevice
 from raytune_edge.training import Epoch, fine_tune
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -54,9 +54,8 @@ def task() -> rte.Task:
 
 
 @pytest.fixture
-def run(task: rte.Task, tmp_path: Path) -> Iterator[Callable[..., tune.ResultGrid]]:
+def run(task: rte.Task, tmp_path: Path) -> Callable[..., tune.ResultGrid]:
     """Run one trial on a fake device; settings of the recipe by keyword."""
-    pools = []
 
     def run(
         device: FakeDevice,
@@ -66,7 +65,6 @@ def run(task: rte.Task, tmp_path: Path) -> Iterator[Callable[..., tune.ResultGri
         **recipe: Any,
     ) -> tune.ResultGrid:
         devices = rte.connect_devices(device, resource="ncs")
-        pools.append(devices)
         settings: dict[str, Any] = {
             "retrain": rte.Retrain(epochs=3),
             "objective": rte.Objective(maximize="top1", latency_budget_ms=BUDGET_MS),
@@ -75,7 +73,7 @@ def run(task: rte.Task, tmp_path: Path) -> Iterator[Callable[..., tune.ResultGri
         trainable = tune.with_parameters(
             rte.prune_and_retrain, recipe=rte.Recipe(task=task, **settings), devices=devices
         )
-        return tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
             param_space=config or {"pruning_ratio:0": 0.5},
             tune_config=tune.TuneConfig(metric="score", mode="max"),
@@ -84,11 +82,13 @@ def run(task: rte.Task, tmp_path: Path) -> Iterator[Callable[..., tune.ResultGri
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=max_failures),
             ),
-        ).fit()
+        )
+        try:
+            return tuner.fit()
+        finally:
+            devices.close()
 
-    yield run
-    for pool in pools:
-        pool.close()
+    return run
 
 
 def history(result: tune.Result) -> list[dict[str, Any]]:
