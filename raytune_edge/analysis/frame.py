@@ -120,7 +120,8 @@ def baseline(results: Results) -> pd.Series | None:
 
 
 def _row(number: int, trial: Any) -> dict[str, Any]:
-    last = trial.last_result or {}
+    # Tune makes up a last result for a trial that never reported.
+    last = trial.last_result if trial.has_reported_at_least_once else {}
     failed = trial.status == "ERROR"
     status = status_of(trial)
     ended_at = last.get("timestamp", math.nan)

@@ -24,6 +24,7 @@ def _trial(number: int, *, status: str = "TERMINATED", error: str = "", **last: 
         status=status,
         config=last.pop("config", {}),
         last_result=last,
+        has_reported_at_least_once=bool(last),
         checkpoint=last.pop("checkpoint", None),
         error_file=None,
         experiment_tag=f"{number}_",

@@ -12,8 +12,6 @@ import pytest
 from raytune_edge.analysis import pareto_front, report, to_frame
 from raytune_edge.errors import OutputError
 
-pytestmark = pytest.mark.usefixtures("quick_pictures")
-
 
 class Page(HTMLParser):
     """Headings, rows by table, and every address that the page would load."""
@@ -50,10 +48,14 @@ class Page(HTMLParser):
             self.rows[self._table][-1][-1] += data
 
 
+quick = pytest.mark.usefixtures("quick_pictures")
+
+
 def page(results: Any, folder: Path, **settings: Any) -> Page:
     return Page(report(results, folder / "report.html", **settings).read_text())
 
 
+@quick
 def test_every_trial_has_its_row_with_its_figures(any_grid: Any, tmp_path: Path) -> None:
     head, *rows = page(any_grid, tmp_path).rows["trials"]
     frame = to_frame(any_grid)
@@ -64,6 +66,7 @@ def test_every_trial_has_its_row_with_its_figures(any_grid: Any, tmp_path: Path)
         assert told == ("–" if latency != latency else f"{latency:.3f}")
 
 
+@quick
 def test_nothing_is_loaded_from_elsewhere(trials: Any, tmp_path: Path) -> None:
     made = page(trials(20), tmp_path)
     assert made.addresses
@@ -71,6 +74,7 @@ def test_nothing_is_loaded_from_elsewhere(trials: Any, tmp_path: Path) -> None:
     assert not re.search(r"https?://|@import|url\(", (tmp_path / "report.html").read_text())
 
 
+@quick
 def test_what_users_typed_is_escaped(trials: Any, tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     grid = trials(10)
@@ -86,6 +90,7 @@ def test_what_users_typed_is_escaped(trials: Any, tmp_path: Path) -> None:
     assert rows[0][head.index("note")] == evil
 
 
+@quick
 def test_sections_are_there_when_there_is_something_to_say(trials: Any, tmp_path: Path) -> None:
     whole = page(trials(25), tmp_path).headings[1:]
     assert whole == [
@@ -97,6 +102,7 @@ def test_sections_are_there_when_there_is_something_to_say(trials: Any, tmp_path
     assert [row[2] for row in failed.rows["wrong"][1:]] == ["failed"] * 5
 
 
+@quick
 def test_the_front_is_told_with_its_ties_by_number(trials: Any, tmp_path: Path) -> None:
     grid = trials(25)
     head, *rows = page(grid, tmp_path).rows["front"]
@@ -108,6 +114,14 @@ def test_the_front_is_told_with_its_ties_by_number(trials: Any, tmp_path: Path) 
         assert set(filter(None, row[head.index("tied_with")].split(", "))) == ties
 
 
+@quick
 def test_a_page_that_cannot_be_written_is_told(trials: Any, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         report(trials(2), tmp_path / "nowhere" / "report.html")
+
+
+def test_two_thousand_trials_stay_below_ten_megabytes(trials: Any, tmp_path: Path) -> None:
+    made = page(trials(2000), tmp_path)
+    assert len(made.rows["trials"]) == 2001
+    assert len(made.addresses) == 9
+    assert (tmp_path / "report.html").stat().st_size < 10e6
