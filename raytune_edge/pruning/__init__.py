@@ -3,7 +3,8 @@
 from raytune_edge.pruning.graph import prunable_groups
 from raytune_edge.pruning.groups import Group, Groups
 from raytune_edge.pruning.plan import Plan, plan, ratio_steps
-from raytune_edge.pruning.sensitivity import Sensitivity, read_sensitivity, sensitivity
+from raytune_edge.pruning.rows import Sensitivity, SensitivityRow, read_sensitivity
+from raytune_edge.pruning.sensitivity import sensitivity
 from raytune_edge.pruning.surgery import prune, prune_iteratively, removed_channels
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Groups",
     "Plan",
     "Sensitivity",
+    "SensitivityRow",
     "plan",
     "prunable_groups",
     "prune",

@@ -11,7 +11,6 @@ import copy
 import dataclasses
 import logging
 import math
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,12 +19,10 @@ from typing import Any
 import torch
 import torch_pruning
 from torch import nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from raytune_edge.errors import PruningError
-from raytune_edge.pruning.groups import Group, Groups
-from raytune_edge.pruning.source import user_line
+from raytune_edge.pruning.groups import Group, Groups, block_of
+from raytune_edge.pruning.shuffles import NoShuffles
 
 __all__ = ["Coupling", "Site", "couplings", "dependency_graph", "prunable_groups"]
 
@@ -33,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 _LAYERS = (nn.Conv2d, nn.Linear)
 _MIXING_NORMS = (nn.GroupNorm, nn.LayerNorm)
-_SHUFFLES = (F.pixel_shuffle, F.pixel_unshuffle, F.channel_shuffle)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +57,7 @@ class Coupling:
     Attributes:
         outputs: The members, whose outputs the channels are.
         inputs: The consumers, whose inputs the channels are. Depthwise convolutions are both.
-        norms: BatchNorms that the channels pass through.
+        norms: BatchNorms with a scale that the channels pass through.
         mixed: Whether a GroupNorm or LayerNorm mixes these channels. The pruned network then
             differs from the one whose channels are zeroed.
     """
@@ -118,7 +114,7 @@ def dependency_graph(model: nn.Module, example: torch.Tensor) -> torch_pruning.D
         PruningError: If the channels can't be followed.
     """
     model.requires_grad_(True)
-    with torch.enable_grad(), _NoShuffles():
+    with torch.enable_grad(), NoShuffles():
         try:
             return torch_pruning.DependencyGraph().build_dependency(
                 model,
@@ -133,31 +129,6 @@ def dependency_graph(model: nn.Module, example: torch.Tensor) -> torch_pruning.D
                 f"the channels of {type(model).__name__} can't be followed: "
                 f"{type(error).__name__}: {error}"
             ) from error
-
-
-class _NoShuffles(TorchFunctionMode):
-    """Refuses what reorders channels, since no dependency graph maps their indices through it."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        image, *_ = (*args, None)
-        split = (
-            isinstance(image, torch.Tensor)
-            and isinstance(result, torch.Tensor)
-            and image.ndim == 4 < result.ndim
-        )
-        if split or func in _SHUFFLES:
-            raise PruningError(
-                "shuffling channels (splitting their dimension, as ShuffleNet does) isn't "
-                f"supported by any backend: {user_line(traceback.extract_stack())}"
-            )
-        return result
 
 
 @contextmanager
@@ -200,7 +171,7 @@ def _coupling(
         if isinstance(module, nn.GroupNorm):
             multiples.append(module.num_groups)
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-            norms.append(_site(graph, item))
+            norms += [_site(graph, item)] if module.affine else []
         elif isinstance(module, _LAYERS):
             depthwise = isinstance(module, nn.Conv2d) and 1 < module.groups == module.out_channels
             if depthwise and module.in_channels != module.out_channels:
@@ -226,7 +197,7 @@ def _coupling(
         channels=width,
         multiple=math.lcm(*multiples),
         residual=residual,
-        block=_block(name),
+        block=block_of(name),
     )
     return Coupling(group, tuple(outputs), tuple(inputs), tuple(norms), mixed)
 
@@ -238,22 +209,6 @@ def _site(graph: torch_pruning.DependencyGraph, item: Any, *, is_input: bool = F
         channels=torch.tensor(item.root_idxs),
         is_input=is_input,
     )
-
-
-def _block(layer: str) -> str:
-    """The path of ``layer`` up to its first numbers, or its parent where it has none.
-
-    >>> _block("layer2.0.shortcut.0"), _block("features.1.0.block.0"), _block("inception.conv")
-    ('layer2.0', 'features.1.0', 'inception')
-    """
-    parts = layer.split(".")
-    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
-    if not numbers:
-        return ".".join(parts[:-1]) or layer
-    end = numbers[0]
-    while end < len(parts) and parts[end].isdigit():
-        end += 1
-    return ".".join(parts[:end])
 
 
 def _with_stages(found: list[Coupling], heights: Mapping[str, int]) -> Iterator[Coupling]:

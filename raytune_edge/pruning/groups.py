@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from raytune_edge.errors import PlanError
 
-__all__ = ["Group", "Groups", "table"]
+__all__ = ["Group", "Groups", "block_of", "table"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,22 @@ class Groups(tuple[Group, ...]):
             for group in self
         ]
         return table(titles, rows)
+
+
+def block_of(layer: str) -> str:
+    """The path of ``layer`` up to its first numbers, or its parent where it has none.
+
+    >>> [block_of(layer) for layer in ("layer2.0.shortcut.0", "features.1.0.block.0", "stem.conv")]
+    ['layer2.0', 'features.1.0', 'stem']
+    """
+    parts = layer.split(".")
+    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
+    if not numbers:
+        return ".".join(parts[:-1]) or layer
+    end = numbers[0]
+    while end < len(parts) and parts[end].isdigit():
+        end += 1
+    return ".".join(parts[:end])
 
 
 def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

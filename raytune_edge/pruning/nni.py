@@ -108,15 +108,12 @@ def _quiet() -> Iterator[None]:
     """No logs, prints and warnings of NNI's, and no change to the caller's random numbers."""
     log = logging.getLogger("nni")
     level = log.level
-    try:
-        with (
-            torch.random.fork_rng(),
-            contextlib.redirect_stdout(io.StringIO()),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            importlib.import_module("nni")  # it sets its own level on import
-            log.setLevel(logging.CRITICAL)
-            yield
-    finally:
-        log.setLevel(level)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("nni.compression.speedup")  # before stdout is swapped: it keeps it
+        log.setLevel(logging.CRITICAL)
+        try:
+            with torch.random.fork_rng(), contextlib.redirect_stdout(io.StringIO()):
+                yield
+        finally:
+            log.setLevel(level)

@@ -1,4 +1,7 @@
-"""Pictures of what pruning removed and of what each group costs, to be saved by ``savefig``."""
+"""Pictures of what pruning removed and of what each group costs, to be saved by ``savefig``.
+
+Kept channels against the original are drawn by `analysis.plots.plot_kept_channels`.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,11 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from raytune_edge.pruning.groups import Group
-from raytune_edge.pruning.plan import Plan
-from raytune_edge.pruning.sensitivity import Sensitivity
+from raytune_edge.pruning.rows import Sensitivity
 
-__all__ = ["draw_filters", "draw_sensitivity", "draw_widths"]
+__all__ = ["draw_filters", "draw_sensitivity"]
 
-_KEPT, _REMOVED, _OUTLINE = "#0072B2", "#E69F00", "#8A8A8A"
+_KEPT, _REMOVED = "#0072B2", "#E69F00"
 _COLUMNS = 6
 
 
@@ -43,23 +45,6 @@ def draw_filters(model: nn.Module, removed: Mapping[Group, Sequence[int]]) -> Fi
         panel.set_xticks([])
     figure.supxlabel("filters, largest first (blue kept, orange removed)", fontsize="small")
     figure.supylabel("L1 norm of the filter", fontsize="small")
-    return figure
-
-
-def draw_widths(plan: Plan) -> Figure:
-    """Draw the channels that each group keeps against those that it has unpruned.
-
-    Args:
-        plan: From `plan`.
-    """
-    figure = Figure(figsize=(max(5.0, 0.35 * len(plan.kept) + 1.5), 4.0), layout="constrained")
-    axes = figure.subplots()
-    places = range(len(plan.kept))
-    axes.bar(places, list(plan.channels.values()), color="none", edgecolor=_OUTLINE, label="before")
-    axes.bar(places, list(plan.kept.values()), color=_KEPT, label="kept")
-    axes.set_xticks(places, list(plan.kept), rotation=60, ha="right", fontsize="x-small")
-    axes.set_ylabel("channels")
-    axes.legend(frameon=False)
     return figure
 
 

@@ -10,30 +10,33 @@ the figures of groups on a residual sum mislead.
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import dataclasses
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
 
 from raytune_edge.counting import count
-from raytune_edge.errors import OutputError
 from raytune_edge.pruning.groups import Groups
 from raytune_edge.pruning.plan import Plan, plan
+from raytune_edge.pruning.rows import (
+    UNPRUNED,
+    Sensitivity,
+    SensitivityRow,
+    append_row,
+    in_order,
+    read_rows,
+    write_rows,
+)
 from raytune_edge.pruning.surgery import prune
 
-__all__ = ["Sensitivity", "SensitivityRow", "read_sensitivity", "sensitivity"]
+__all__ = ["sensitivity"]
 
 logger = logging.getLogger(__name__)
-
-_UNPRUNED = "(unpruned)"
 
 
 class Accuracy(Protocol):
@@ -45,68 +48,6 @@ class Accuracy(Protocol):
     def top5(self) -> float: ...
     @property
     def loss(self) -> float: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class SensitivityRow:
-    """One group pruned to one level; a row of the CSV file.
-
-    Attributes:
-        network: Of what: the start of the SHA-256 of the weights and of how channels are ranked.
-        group: The group's name.
-        level: Fraction of its channels asked to be removed.
-        channels: Channels of the group unpruned; ``kept``: those that are left.
-        macs_ratio: Multiply-accumulates of the network that are left, a fraction.
-        top1_before: Accuracy before BatchNorm is recalibrated, as are the other ``*_before``.
-        top1: After it.
-    """
-
-    network: str
-    group: str
-    level: float
-    channels: int
-    kept: int
-    macs_ratio: float
-    top1_before: float
-    top5_before: float
-    loss_before: float
-    top1: float
-    top5: float
-    loss: float
-
-    @property
-    def key(self) -> tuple[str, float]:
-        """What tells this row from the others of its network."""
-        return self.group, self.level
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sensitivity:
-    """What `sensitivity` found.
-
-    Attributes:
-        baseline: The unpruned network.
-        rows: One row for each group and level, by group and then by level.
-    """
-
-    baseline: SensitivityRow
-    rows: tuple[SensitivityRow, ...]
-
-    def bounds(self, *, max_drop: float = 0.2, min_saving: float = 0.005) -> dict[str, float]:
-        """The largest ratio worth searching, by group; groups that don't pay are left out.
-
-        Args:
-            max_drop: The largest loss of top-1 after recalibration, a fraction.
-            min_saving: The least fraction of the multiply-accumulates that must be saved there.
-        """
-        bounds: dict[str, float] = {}
-        closed: set[str] = set()
-        for row in self.rows:
-            if self.baseline.top1 - row.top1 > max_drop:
-                closed.add(row.group)
-            if row.group not in closed and 1 - row.macs_ratio >= min_saving:
-                bounds[row.group] = row.level
-        return bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,37 +122,25 @@ def sensitivity(
 
     jobs = _jobs(groups, levels)
     path = None if csv_file is None else Path(csv_file)
-    done = {row.key: row for row in _read(path)} if path else {}
+    done = {row.key: row for row in read_rows(path)} if path else {}
     if any(row.network != network for row in done.values()):
         raise ValueError(
             f"{path} holds the analysis of another network, criterion or kind: "
             "choose another file, or delete it"
         )
     if path:
-        _write(path, done.values())
+        write_rows(path, done.values())
     todo = [job for job in jobs if (job.group, job.level) not in done]
     logger.info("sensitivity: %d of %d jobs to do", len(todo), len(jobs))
     for row in run(measure, todo):
         done[row.key] = row
         if path:
-            _append(path, row)
-    return _in_order(done[job.group, job.level] for job in jobs)
-
-
-def read_sensitivity(csv_file: Path | str) -> Sensitivity:
-    """What `sensitivity` has kept in ``csv_file``.
-
-    Raises:
-        ValueError: If the unpruned network is not in it.
-    """
-    rows = _read(Path(csv_file))
-    if not any(row.group == _UNPRUNED for row in rows):
-        raise ValueError(f"{csv_file} holds no finished sensitivity analysis")
-    return _in_order(rows)
+            append_row(path, row)
+    return in_order(done[job.group, job.level] for job in jobs)
 
 
 def _jobs(groups: Groups, levels: Sequence[float]) -> list[Job]:
-    jobs = [Job(group=_UNPRUNED, level=0.0, plan=plan(groups, {}))]
+    jobs = [Job(group=UNPRUNED, level=0.0, plan=plan(groups, {}))]
     for group in groups:
         narrowest = group.channels
         for level in sorted(levels):
@@ -222,61 +151,9 @@ def _jobs(groups: Groups, levels: Sequence[float]) -> list[Job]:
     return jobs
 
 
-def _in_order(rows: Iterable[SensitivityRow]) -> Sensitivity:
-    """By group, as they first come, and then by level."""
-    by_group: dict[str, list[SensitivityRow]] = {}
-    for row in rows:
-        by_group.setdefault(row.group, []).append(row)
-    (baseline,) = by_group.pop(_UNPRUNED)
-    return Sensitivity(
-        baseline=baseline,
-        rows=tuple(
-            row
-            for group_rows in by_group.values()
-            for row in sorted(group_rows, key=lambda row: row.level)
-        ),
-    )
-
-
 def _fingerprint(model: nn.Module, criterion: str, kind: str) -> str:
     digest = hashlib.sha256(f"{criterion} {kind}".encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
-
-
-_FIELDS = dataclasses.fields(SensitivityRow)
-_PARSERS: dict[object, Callable[[str], object]] = {"str": str, "int": int, "float": float}
-
-
-def _read(path: Path) -> list[SensitivityRow]:
-    """The whole rows of a file; one that was cut short is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    with path.open(newline="") as file:
-        for line in csv.DictReader(file):
-            with contextlib.suppress(KeyError, TypeError, ValueError):
-                values: dict[str, Any] = {
-                    field.name: _PARSERS[field.type](line[field.name]) for field in _FIELDS
-                }
-                rows.append(SensitivityRow(**values))
-    return rows
-
-
-def _write(path: Path, rows: Iterable[SensitivityRow]) -> None:
-    """Begin the file anew with ``rows``, so that it ends with a whole line."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [field.name for field in _FIELDS])
-            writer.writeheader()
-            writer.writerows(map(dataclasses.asdict, rows))
-    except OSError as error:
-        raise OutputError(f"the sensitivity analysis can't be kept in {path}: {error}") from error
-
-
-def _append(path: Path, row: SensitivityRow) -> None:
-    with path.open("a", newline="") as file:
-        csv.DictWriter(file, [field.name for field in _FIELDS]).writerow(dataclasses.asdict(row))

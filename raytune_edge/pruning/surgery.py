@@ -1,4 +1,4 @@
-"""From a plan to a smaller network: choose the channels, cut them out, check the result."""
+"""From a plan to a smaller network: choose the channels and cut them out, at once or in steps."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import nn
 
-from raytune_edge.errors import PlanError, PruningError
+from raytune_edge.errors import PlanError
+from raytune_edge.pruning.checks import check_output, check_widths
 from raytune_edge.pruning.criteria import score_channels
-from raytune_edge.pruning.graph import Coupling, Site, couplings, prunable_groups
+from raytune_edge.pruning.graph import Coupling, couplings, prunable_groups
 from raytune_edge.pruning.groups import Group, Groups
 from raytune_edge.pruning.plan import Plan
 from raytune_edge.pruning.plan import plan as make_plan
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Surgeon", "prune", "prune_iteratively", "removed_channels"]
 
 _BACKENDS = {"nni": "nni", "torch-pruning": "torch_pruning"}
-_TOLERANCE = 1e-3
 
 
 class Surgeon(Protocol):
@@ -92,8 +92,8 @@ def prune(
     surgeon: Surgeon = import_module(f"{__package__}.{_BACKENDS[backend]}").remove_channels
     pruned = surgeon(copy.deepcopy(model), example, removed)
     _restore_modes(pruned, model)
-    _check_widths(pruned, removed)
-    _check_output(pruned, model, example, found, removed)
+    check_widths(pruned, removed)
+    check_output(pruned, model, example, found, removed)
     return pruned
 
 
@@ -212,61 +212,3 @@ def _restore_modes(pruned: nn.Module, model: nn.Module) -> None:
         modules[name].training = module.training
     for name, parameter in model.named_parameters():
         parameters[name].requires_grad_(parameter.requires_grad).grad = None
-
-
-def _check_widths(pruned: nn.Module, removed: Mapping[Group, Sequence[int]]) -> None:
-    for group, channels in removed.items():
-        expected = group.channels - len(channels)
-        for member in group.members:
-            width = len(pruned.get_parameter(f"{member}.weight"))
-            if width != expected:
-                raise PruningError(
-                    f"{member} should have {expected} channels after pruning, it has {width}"
-                )
-
-
-@torch.no_grad()
-def _check_output(
-    pruned: nn.Module,
-    model: nn.Module,
-    example: torch.Tensor,
-    found: Sequence[Coupling],
-    removed: Mapping[Group, Sequence[int]],
-) -> None:
-    """Compare with ``model``, its kernels zeroed where they read a removed channel.
-
-    Raises:
-        PruningError: If the outputs differ, or ``pruned`` can't run.
-    """
-    cut = copy.deepcopy(model).eval()
-    for coupling in found:
-        for site in coupling.inputs:
-            _stop_reading(cut.get_submodule(site.layer), site, removed.get(coupling.group, ()))
-    expected = cut(example)
-    try:
-        came = copy.deepcopy(pruned).eval()(example)
-    except Exception as error:
-        raise PruningError(f"the pruned network doesn't run: {error}") from error
-    if not isinstance(expected, torch.Tensor) or any(each.mixed for each in found):
-        return
-    if came.shape != expected.shape:
-        raise PruningError(
-            f"the pruned network returns {tuple(came.shape)}, expected {tuple(expected.shape)}"
-        )
-    difference = float((came - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
-    if difference > _TOLERANCE:
-        raise PruningError(
-            "the pruned network's output isn't that of the network without the removed channels: "
-            f"they differ by {difference:.2g} of the largest output"
-        )
-
-
-def _stop_reading(layer: nn.Module, site: Site, removed: Sequence[int]) -> None:
-    """Zero, in place, the weights of ``layer`` that read the ``removed`` channels."""
-    weight = layer.get_parameter("weight")
-    outs, ins = weight.shape[:2]
-    groups = int(getattr(layer, "groups", 1))
-    reads = torch.ones(groups * ins, device=weight.device)
-    reads[site.positions[torch.isin(site.channels, torch.tensor(removed))]] = 0
-    by_filter = reads.reshape(groups, 1, ins).expand(-1, outs // groups, -1).reshape(outs, ins)
-    weight.mul_(by_filter.reshape(outs, ins, *[1] * (weight.ndim - 2)))

@@ -17,8 +17,7 @@ from torch import nn
 from raytune_edge.config import Recipe
 from raytune_edge.counting import count
 from raytune_edge.errors import PlanError
-from raytune_edge.pruning import Groups, Sensitivity, plan, prunable_groups, prune
-from raytune_edge.pruning.sensitivity import SensitivityRow
+from raytune_edge.pruning import Groups, Sensitivity, SensitivityRow, plan, prunable_groups, prune
 from raytune_edge.space import (
     RESNET56_SCHEDULE,
     schedule_point,

@@ -13,11 +13,11 @@ from raytune_edge.errors import OutputError
 from raytune_edge.pruning import (
     Groups,
     Sensitivity,
+    SensitivityRow,
     prunable_groups,
     read_sensitivity,
     sensitivity,
 )
-from raytune_edge.pruning.sensitivity import SensitivityRow
 
 
 @dataclass(frozen=True)
