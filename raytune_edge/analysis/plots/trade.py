@@ -26,19 +26,24 @@ def plot_front(
 ) -> Axes:
     """Every trial, the front with its measurement intervals, the unpruned network, the budget.
 
-    A trial that ended before ``maximize`` was known stands as a cross on the axis below.
+    A trial that ended before it was retrained has a latency but no accuracy worth the name: it
+    stands as a tick on the axis below.
     """
     ax = style.axes_or_new(ax)
     frame = to_frame(results)
     front = pareto_front(frame, maximize=maximize, minimize=minimize)
     feasible = (frame["status"] == "done") & frame["feasible"]
     rest = frame[feasible & ~frame["trial_id"].isin(front["trial_id"])]
-    ended = frame[~feasible]
-    ax.scatter(ended[minimize], ended[maximize], marker="x", c=style.GREY, label="not feasible")
-    unknown = ended.loc[ended[maximize].isna(), minimize]
-    ax.plot(
-        unknown, [0.015] * len(unknown), "x", color=style.GREY, transform=ax.get_xaxis_transform()
-    )
+    retrained = frame["test_top1"].notna() & frame[maximize].notna()
+    over = frame[~feasible & retrained]
+    early = frame.loc[~feasible & ~retrained, minimize].dropna()
+    if len(over):
+        ax.scatter(over[minimize], over[maximize], marker="x", c=style.GREY, label="not feasible")
+    if len(early):
+        ax.plot(
+            early, [0.012] * len(early), "|", color=style.GREY, markersize=9, clip_on=False,
+            transform=ax.get_xaxis_transform(), label="ended before it was retrained",
+        )  # fmt: skip
     ax.scatter(rest[minimize], rest[maximize], s=28, c=style.SKY, label="feasible")
     _draw_front(ax, front, maximize, minimize)
     unpruned = baseline(frame)
@@ -48,10 +53,10 @@ def plot_front(
             edgecolors=style.BLACK, linewidths=0.6, zorder=4, label="unpruned",
         )  # fmt: skip
     if budget_ms is not None:
-        ax.axvline(budget_ms, color=style.RED, linestyle="--", label=f"budget {budget_ms:g} ms")
+        ax.axvline(budget_ms, color=style.RED, linestyle="--", label=f"budget {budget_ms:.3g} ms")
     ax.set_xlim(left=0)
     ax.set(xlabel=style.label(minimize), ylabel=style.label(maximize))
-    ax.legend(frameon=False, loc="lower right", fontsize="small")
+    ax.legend(frameon=False, loc="best", fontsize="small")
     return ax
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from raytune_edge.analysis import hypervolume_by, pareto_front, plots
+from raytune_edge.analysis import hypervolume_by, pareto_front, plots, to_frame
 from raytune_edge.analysis.plots import style
 from raytune_edge.records import LayerTime, Measurement
 
@@ -69,7 +69,13 @@ def test_the_front_is_drawn_at_its_figures_with_its_intervals(trials: Any) -> No
     assert ends[:, 0] == pytest.approx(front["latency_p50_low_ms"])
     assert ends[:, 1] == pytest.approx(front["latency_p50_high_ms"])
     labels = {text.get_text() for text in ax.get_legend().get_texts()}
-    assert labels == {"front", "feasible", "not feasible", "unpruned", "budget 0.8 ms"}
+    ended = "ended before it was retrained"
+    assert labels == {"front", "feasible", ended, "unpruned", "budget 0.8 ms"}
+    (ticks,) = [line for line in ax.lines if line.get_label() == ended]
+    frame = to_frame(grid)
+    assert sorted(ticks.get_xdata()) == sorted(
+        frame.loc[frame["status"] == "infeasible", "latency_p50_ms"]
+    )
 
 
 def test_hypervolume_is_drawn_over_what_was_asked_for(trials: Any) -> None:
