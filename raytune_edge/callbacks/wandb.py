@@ -43,7 +43,8 @@ class WandbCallback(LoggerCallback):  # type: ignore[misc]
             else offline. Online without a key is offline, with a warning: nobody is asked for one.
         dir: Where W&B makes its folder ``wandb``; by default W&B's own choice.
         budget_ms: Latency budget, drawn into the picture of the front.
-        images: More pictures for the front's run: title → path of a PNG file.
+        images: More pictures for the front's run, such as that of the groups' sensitivity: title →
+            path of a PNG file.
         finish_s: Longest wait at the experiment's end for what is not yet logged, in seconds.
         init: More arguments for ``wandb.init``, such as ``entity`` or ``tags``.
     """

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from raytune_edge.analysis.files import checkpoint_folder
+from raytune_edge.analysis.files import checkpoint_folder, read_json
 from raytune_edge.analysis.frame import to_frame
 from raytune_edge.analysis.front import pareto_front
 
@@ -27,7 +27,7 @@ def log_front(
     front = pareto_front(frame)
     run.log({"front": wandb.Table(dataframe=_plain(front.drop(columns="spans")))})
     with tempfile.TemporaryDirectory() as folder:
-        pictures = {**_pictures(frame, Path(folder), budget_ms), **images}
+        pictures = {**_pictures(frame, front, Path(folder), budget_ms), **images}
         run.log({title: wandb.Image(path) for title, path in pictures.items()})
     for _, row in front.iterrows():
         _log_network(run, row)
@@ -50,11 +50,22 @@ def _log_network(run: Any, row: pd.Series) -> None:
         run.log_artifact(artifact)
 
 
-def _pictures(frame: pd.DataFrame, folder: Path, budget_ms: float | None) -> dict[str, str]:
-    from raytune_edge.analysis.plots import plot_front, style
+def _pictures(
+    frame: pd.DataFrame, front: pd.DataFrame, folder: Path, budget_ms: float | None
+) -> dict[str, str]:
+    from raytune_edge.analysis import plots
 
-    style.save(plot_front(frame, budget_ms=budget_ms), folder / "front.png")
-    return {"latency and accuracy": str(folder / "front.png")}
+    drawn = {"latency and accuracy": plots.plot_front(frame, budget_ms=budget_ms)}
+    plan = read_json(front.iloc[-1], "plan.json") if len(front) else {}
+    if plan:
+        drawn["kept channels of the most accurate"] = plots.plot_kept_channels(plan)
+    if plan.get("removed"):
+        drawn["filters removed from the most accurate"] = plots.plot_filters_removed(plan)
+    paths = {}
+    for title, ax in drawn.items():
+        paths[title] = str(folder / f"{title}.png")
+        plots.style.save(ax, Path(paths[title]))
+    return paths
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:

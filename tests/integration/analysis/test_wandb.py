@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import raytune_edge as rte
 
@@ -82,7 +83,9 @@ def read_runs(folder: Path) -> dict[str, list[dict[str, Any]]]:
 @pytest.fixture(scope="session")
 def logged(search: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("wandb")
-    callback = rte.WandbCallback(project="edge", dir=folder, budget_ms=0.8)
+    Image.new("RGB", (8, 8)).save(folder / "sensitivity.png")
+    images = {"sensitivity": folder / "sensitivity.png"}
+    callback = rte.WandbCallback(project="edge", dir=folder, budget_ms=0.8, images=images)
     ratios = [0.0, 0.2, 0.4, 0.6, 0.8, 0.3, 0.5]
     ends = ["infeasible", "done", "done", "done", "done", "failed", "late"]
     configs = [
@@ -130,7 +133,13 @@ def test_the_front_has_a_run_with_table_picture_and_networks(logged: Any) -> Non
     (run,) = runs["front-logged"]
     told = {name: value for row in run["rows"] for name, value in row.items()}
     assert told["front/nrows"] == len(front)
-    assert told["latency and accuracy/_type"] == "image-file"
+    for title in (
+        "latency and accuracy",
+        "kept channels of the most accurate",
+        "filters removed from the most accurate",
+        "sensitivity",
+    ):
+        assert told[f"{title}/_type"] == "image-file"
     networks = dict(run["artifacts"])
     for trial_id in front["trial_id"]:
         assert {"model.onnx", "manifest.json"} <= set(networks[f"network-{trial_id}"])
