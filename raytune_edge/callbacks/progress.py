@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -13,9 +14,13 @@ import pandas as pd
 from ray.tune import Callback
 
 from raytune_edge.analysis.experiment import in_order, reason_of, status_of
+from raytune_edge.errors import RaytuneEdgeError
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
+
+    from raytune_edge.devices import DevicePool
+    from raytune_edge.devices.status import PoolStatus
 
 __all__ = ["ProgressCallback"]
 
@@ -38,9 +43,19 @@ class ProgressCallback(Callback):  # type: ignore[misc]
     Args:
         stream: Where to write; by default standard output.
         live: Whether to draw the table; by default if ``stream`` is a terminal.
+        devices: From `connect_devices`; the table then tells this experiment's places in the queue.
     """
 
-    def __init__(self, *, stream: TextIO | None = None, live: bool | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        stream: TextIO | None = None,
+        live: bool | None = None,
+        devices: DevicePool | None = None,
+    ) -> None:
+        self._devices = devices
+        self._queue = ""
+        self._watched_until = threading.Event()
         self._stream = stream
         self._live = live
         self._total: int | None = None
@@ -50,14 +65,20 @@ class ProgressCallback(Callback):  # type: ignore[misc]
         self._told: dict[str, tuple[str, float]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks with the experiment; a stream does not travel.
-        return {**self.__dict__, "_stream": None}
+        # Tune pickles its callbacks with the experiment; streams and threads do not travel.
+        return {k: v for k, v in self.__dict__.items() if k != "_watched_until"} | {"_stream": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _watched_until=threading.Event())
 
     def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None,
               **info: Any) -> None:  # fmt: skip
-        """Learn how many trials there will be."""
+        """Learn how many trials there will be, and begin to watch the queue."""
         self._total = total_num_samples
         self._began = time.monotonic()
+        if self._devices is not None and self._is_live():
+            # On a thread of its own: a pool that does not answer must not hold up the search.
+            threading.Thread(target=self._watch_queue, daemon=True).start()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Redraw the table, where there is one."""
@@ -102,6 +123,15 @@ class ProgressCallback(Callback):  # type: ignore[misc]
         elif trials:
             self._write(self._sum(trials) + "\n")
         self._height = 0
+        self._watched_until.set()
+
+    def _watch_queue(self) -> None:
+        assert self._devices is not None
+        while not self._watched_until.wait(_REDRAW_S):
+            try:
+                self._queue = _in_words(self._devices.status())
+            except RaytuneEdgeError as error:
+                self._queue = f"devices: {error}"
 
     def _out(self) -> TextIO:
         return self._stream or sys.stdout
@@ -115,7 +145,8 @@ class ProgressCallback(Callback):  # type: ignore[misc]
 
     def _draw(self, trials: list[Trial]) -> None:
         self._drawn_at = time.monotonic()
-        text = self._sum(trials) + "\n" + self._table(trials) + "\n"
+        lines = [self._sum(trials), *([self._queue] if self._queue else []), self._table(trials)]
+        text = "\n".join(lines) + "\n"
         self._write((_UP_AND_CLEAR.format(self._height) if self._height else "") + text)
         self._height = text.count("\n")
 
@@ -154,6 +185,16 @@ class ProgressCallback(Callback):  # type: ignore[misc]
             "latency ms": _figure(last, "latency_p50_ms", ".3f"),
             "feasible": _YES_OR_NO.get(feasible, "-"),
         }
+
+
+def _in_words(status: PoolStatus) -> str:
+    """The pool in a line: ``1 of 2 devices measuring, 3 waiting (ours at 1, 3)``."""
+    busy = sum(device.busy for device in status.devices)
+    words = f"{busy} of {len(status.devices)} devices measuring, {status.queue_length} waiting"
+    if status.places:
+        words += f" (ours at {', '.join(map(str, status.places))})"
+    trouble = [f"{each.device_id} {each.state}" for each in status.devices if not each.healthy]
+    return ", ".join([words, *trouble])
 
 
 def sentence(report: Mapping[str, Any]) -> str:

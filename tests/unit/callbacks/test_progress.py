@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import pickle
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from raytune_edge.callbacks import ProgressCallback
 from raytune_edge.callbacks import progress as module
+from raytune_edge.errors import DeviceError
 
 
 @pytest.fixture
@@ -120,3 +123,51 @@ def test_the_callback_travels_without_its_stream(trial: Any, capsys: Any) -> Non
     one = trial(0)
     copy.on_trial_result(0, [one], one, report("pruned"))
     assert capsys.readouterr().out == "trial 1: pruned\n"
+
+
+class Devices:
+    """A pool whose status is told, or that is gone."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.answer: Any = None
+
+    def status(self) -> Any:
+        answer = self.answer
+        self.asked.set()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+UNITS = (
+    SimpleNamespace(device_id="a", busy=True, healthy=True, state="busy"),
+    SimpleNamespace(device_id="b", busy=False, healthy=False, state="quarantined"),
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (
+            SimpleNamespace(devices=UNITS, queue_length=3, places=(1, 3)),
+            "1 of 2 devices measuring, 3 waiting (ours at 1, 3), b quarantined",
+        ),
+        (DeviceError("the pool is gone"), "devices: the pool is gone"),
+    ],
+    ids=["well", "gone"],
+)
+def test_the_table_tells_the_queue(
+    trial: Any, monkeypatch: pytest.MonkeyPatch, answer: Any, line: str
+) -> None:
+    monkeypatch.setattr(module, "_REDRAW_S", 0.0)
+    devices, stream = Devices(), io.StringIO()
+    devices.answer = answer
+    callback = ProgressCallback(stream=stream, live=True, devices=devices)  # type: ignore[arg-type]
+    callback.setup()
+    for _ in range(2):  # the second question is asked once the first answer is kept
+        devices.asked.clear()
+        assert devices.asked.wait(10)
+    callback.on_step_end(0, [trial(0)])
+    callback.on_experiment_end([trial(0)])
+    assert line in stream.getvalue().splitlines()
