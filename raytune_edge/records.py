@@ -17,6 +17,8 @@ METRIC_UNITS: dict[str, str] = {
     "top5_pruned": "fraction",
     "test_top1": "fraction",
     "test_top5": "fraction",
+    "device_top1": "fraction",
+    "device_top5": "fraction",
     "val_loss": "nats",
     "macs": "multiply-accumulates",
     "params": "parameters",
@@ -34,7 +36,8 @@ METRIC_UNITS: dict[str, str] = {
     "retrain_s": "s",
 }
 """Unit of each number that a trial reports. ``top1`` and ``top5`` are on validation data and
-taken after retraining; ``*_pruned`` before it; ``test_*`` on test data never used to choose.
+taken after retraining; ``*_pruned`` before it; ``test_*`` on test data never used to choose;
+``device_*`` as the device classifies a sample of the validation data.
 ``queue_wait_s`` and ``measure_s`` are sums over the trial's measurements."""
 
 SHAPE_METRICS = frozenset(

@@ -58,6 +58,8 @@ class Report:
         """Learn the figures of ``measurement``; the time it took is added to the trial's."""
         metrics = self._metrics
         self.add(**measurement.metrics(), device_id=measurement.device_id)
+        if measurement.top1 is not None and measurement.top5 is not None:
+            self.add(device_top1=measurement.top1, device_top5=measurement.top5)
         self.flag(*measurement.flags)
         if not measurement.cached:
             self.add(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from ray import tune
 from torch import nn
@@ -250,6 +251,7 @@ def measure_final(
     report.add(test_top1=test.top1, test_top5=test.top5)
     exported = export_onnx(network.model, recipe.task.example())
     report.add(size_bytes=len(exported.onnx), signature=exported.signature)
+    sample = _sample(network.loaders, recipe.task.device_samples)
 
     def measure() -> Measurement:
         measurement = devices.measure(
@@ -257,6 +259,7 @@ def measure_final(
             timing=recipe.timing,
             signature=exported.signature,
             fresh=True,
+            sample=sample,
             priority=1,  # the trial holds a trainer until it is answered
         )
         report.add_measurement(measurement)
@@ -271,6 +274,22 @@ def measure_final(
                 f"{final.latency_p50_ms:.4g} ms after: the same shape should agree"
             )
     return exported, final
+
+
+def _sample(
+    loaders: Loaders, count: int
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+    """The first ``count`` validation images and their labels; None for no count."""
+    if not count:
+        return None
+    images: list[torch.Tensor] = []
+    labels: list[torch.Tensor] = []
+    for some_images, some_labels in loaders.validation:
+        images.append(some_images)
+        labels.append(some_labels)
+        if sum(map(len, labels)) >= count:
+            break
+    return torch.cat(images)[:count].numpy(), torch.cat(labels)[:count].numpy()
 
 
 def result_files(

@@ -43,6 +43,8 @@ class Task:
         labels: Class names, for the deployable bundle; numbers where there are none.
         mean: What the loaders subtract from pixels in [0, 1], one figure or one a channel, and
             ``std`` what they then divide by; for the deployable bundle.
+        device_samples: Validation images that the device classifies when the retrained network is
+            measured, for its accuracy as deployed; 0 for none.
 
     Raises:
         TaskError: On construction, if network, data and shapes do not fit each other.
@@ -56,6 +58,7 @@ class Task:
     labels: tuple[str, ...] = ()
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    device_samples: int = 64
     _baseline: nn.Module = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +77,8 @@ class Task:
                     f"Task({name}=...): expected one figure or one for each of {shape[1]} channels"
                     f"{', all above 0' if name == 'std' else ''}, got {figures}"
                 )
+        if self.device_samples < 0:
+            raise TaskError(f"Task(device_samples={self.device_samples}): expected 0 or more")
         network = self.model()
         if not isinstance(network, nn.Module):
             raise TaskError(
