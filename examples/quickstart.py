@@ -73,8 +73,9 @@ def make_tuner(
             str(experiment), trainable, resume_unfinished=True, resume_errored=True
         )
     space = rte.search_space(recipe)
+    known_starts = [rte.unpruned_point(space), dict.fromkeys(space, 0.5)]
     search = HyperOptSearch(
-        points_to_evaluate=[rte.unpruned_point(space)], n_initial_points=6, random_state_seed=0
+        points_to_evaluate=known_starts, n_initial_points=6, random_state_seed=0
     )
     return tune.Tuner(
         trainable,
