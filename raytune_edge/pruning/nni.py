@@ -2,8 +2,8 @@
 
 ``ModelSpeedup`` 3.0 has a tracer of its own that fails on today's torch, so it gets a graph from
 ``torch.fx.symbolic_trace``. It takes for prunable whatever is constant when it runs the model on
-random values, so a dead ReLU or a scale of zero would go as well: it gets to see positive weights
-in place of the real ones, and what it removes depends on the masks alone.
+random values within the range of the real ones, so a layer whose weights have decayed to nothing
+would go as well: it gets to see other weights, and what it removes depends on the masks alone.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def remove_channels(
                 model.load_state_dict(weights)
                 super().replace_compressed_modules()
 
-        _make_positive(model)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.uniform_(0.5, 1)
         speedup = Speedup(
             model,
             example.clone(),
@@ -92,15 +94,6 @@ def _mask(layer: nn.Module, removed: Sequence[int]) -> dict[str, torch.Tensor]:
     for mask in masks.values():
         mask.requires_grad_(False)[list(removed)] = 0
     return masks
-
-
-def _make_positive(model: nn.Module) -> None:
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.uniform_(0.5, 1)
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.reset_running_stats()
 
 
 @contextlib.contextmanager

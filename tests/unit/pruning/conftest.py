@@ -47,7 +47,7 @@ class Untraceable(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.first(x)
         if x.mean() > -1:  # the line that stops the tracer
-            x = self.second(x)
+            x = self.second(x) + 1
         return self.head(x.mean((2, 3)))
 
 

@@ -58,6 +58,9 @@ def test_bn_scale_is_the_size_of_the_scale(chain: nn.Module, example: torch.Tens
     chain[1].weight.data = torch.linspace(-1, 1, 8)
     with pytest.raises(ValueError, match="no BatchNorm with a scale follows 3; use 'l1'"):
         scores(chain, example, "bn_scale")
+    chain[4] = nn.BatchNorm2d(12, affine=False)
+    with pytest.raises(ValueError, match="no BatchNorm with a scale follows 3"):
+        scores(chain, example, "bn_scale")
     chain[4] = nn.BatchNorm2d(12)
     came = scores(chain, example, "bn_scale")["0"]
     torch.testing.assert_close(came, torch.linspace(-1, 1, 8).abs())

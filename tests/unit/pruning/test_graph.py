@@ -34,6 +34,12 @@ def test_only_the_residual_sum_is_residual(groups: Groups) -> None:
     assert [group.name for group in groups if group.residual] == ["stem.0"]
 
 
+def test_adding_a_constant_is_no_residual_sum(
+    untraceable: nn.Module, example: torch.Tensor
+) -> None:
+    assert [group.residual for group in prunable_groups(untraceable, example)] == [False, False]
+
+
 def test_grouped_convolutions_need_multiples_on_both_sides(groups: Groups) -> None:
     assert {group.name: group.multiple for group in groups if group.multiple > 1} == {
         "project.0": 4,

@@ -114,15 +114,18 @@ def test_pruning_is_silent_and_leaves_random_numbers_alone(
     half: Plan,
     backend: str,
     capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "nni")
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    level = logging.getLogger("nni").level
     prune(network, example, half, backend=backend)
     assert torch.equal(torch.rand(2), expected)
     assert capfd.readouterr() == ("", "")
-    assert logging.getLogger("nni").level == level
+    assert not caplog.records
+    assert logging.getLogger("nni").level == logging.DEBUG
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -136,17 +139,18 @@ def test_pruning_works_where_gradients_are_off(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_dead_channels_stay_where_the_plan_keeps_them(
+def test_dead_layers_stay_where_the_plan_keeps_them(
     network: nn.Module, example: torch.Tensor, backend: str
 ) -> None:
     with torch.no_grad():
         network.right[1].bias.fill_(-100)  # its ReLU never opens
         network.left[1].weight.zero_()
-        network.left[1].bias.zero_()
+        network.grouped[0].weight.fill_(1e-9)
     made = plan(prunable_groups(network, example), {"stem.0": 0.5})
     pruned = prune(network, example, made, backend=backend)
     assert pruned.right[0].out_channels == 16
     assert pruned.left[0].out_channels == 8
+    assert pruned.grouped[0].out_channels == 32
 
 
 def test_pruning_nothing_is_a_plain_copy_without_a_backend(
@@ -218,6 +222,39 @@ def test_a_backend_that_does_wrong_is_caught(
     monkeypatch.setattr("raytune_edge.pruning.torch_pruning.remove_channels", harm)
     with pytest.raises(PruningError, match=told):
         prune(network, example, half, backend="torch-pruning")
+
+
+class TwoOutputs(nn.Module):
+    """Returns what it also goes on with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = self.first(x)
+        return {"features": features, "out": self.second(features)}
+
+
+def test_an_output_that_would_change_its_shape_is_caught(example: torch.Tensor) -> None:
+    model = TwoOutputs()
+    made = plan(prunable_groups(model, example), {"first": 0.5})
+    with pytest.raises(
+        PruningError, match=r"returns \[\(1, 8, 6, 6\), .*expected \[\(1, 16, 6, 6\)"
+    ):
+        prune(model, example, made, backend="torch-pruning")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_group_norm_is_pruned_by_whole_groups(example: torch.Tensor, backend: str) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 32, 3), nn.GroupNorm(4, 32), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 36, 4)
+    )
+    groups = prunable_groups(model, example)
+    assert groups[0].multiple == 4
+    pruned = prune(model, example, plan(groups, {"0": 0.7}, round_to=1), backend=backend)
+    assert pruned[1].num_channels == 12
+    assert pruned[1].num_groups == 4
 
 
 def swap_two(model: nn.Module) -> nn.Module:
