@@ -16,11 +16,11 @@ if TYPE_CHECKING:
         hypervolume,
         knee_point,
         pareto_front,
-        report,
         to_frame,
         verify_bundle,
         write_results,
     )
+    from raytune_edge.analysis.report import report
     from raytune_edge.callbacks import ProgressCallback, RunRecordCallback, WandbCallback
     from raytune_edge.config import Recipe, Retrain, Timing
     from raytune_edge.devices import DevicePool, connect_devices
