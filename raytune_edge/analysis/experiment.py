@@ -107,9 +107,10 @@ def _local_error(trial: Any) -> str:
 def _read(folder: Path) -> Any:
     from ray.tune import ExperimentAnalysis
 
-    # A run's folder may hold the experiment's own one level down.
-    for pattern in ("experiment_state-*.json", "*/experiment_state-*.json"):
-        if found := sorted({state.parent for state in folder.glob(pattern)}):
+    # A folder of results may hold the experiment's own a level or two down.
+    for level in ("", "*/", "*/*/"):
+        states = folder.glob(f"{level}experiment_state-*.json")
+        if found := sorted({state.parent for state in states}):
             break
     else:
         raise ValueError(

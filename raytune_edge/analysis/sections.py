@@ -104,7 +104,10 @@ def _settings(frame: pd.DataFrame) -> Section:
     named = related.rename_axis("setting").reset_index()
     return Section(
         title="Which settings matter",
-        texts=["Correlation (Pearson) of each setting with latency and accuracy, below."],
+        texts=[
+            "Below: the correlation (Pearson) of each setting with latency and accuracy, over the "
+            "n trials that know both. Among few trials, large ones come about by chance."
+        ],
         pictures=[
             picture(functools.partial(draw, frame), title, text, wide=wide)
             for draw, title, text, wide in drawn

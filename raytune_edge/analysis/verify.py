@@ -60,7 +60,7 @@ def verify_bundle(
 
     Args:
         path: A folder of `export_bundle`.
-        timing: How to measure; by default with as many threads as then.
+        timing: How to measure; by default with as many threads and in the precision of then.
         measure: Whether to measure again, on a device of the same kind of this machine.
 
     Raises:
@@ -73,7 +73,7 @@ def verify_bundle(
     before = Measurement.from_dict(json.loads((folder / "measurement.json").read_text()))
     after, why_not = None, "not asked for"
     if measure:
-        timing = timing or Timing(threads=max(before.threads, 1))
+        timing = timing or _as_then(before)
         instrument = Instrument(device_spec(before.device))
         try:
             after = instrument.measure((folder / "model.onnx").read_bytes(), timing)
@@ -84,3 +84,8 @@ def verify_bundle(
     return Verified(
         files=len(manifest["sha256"]), outputs=outputs, before=before, after=after, why_not=why_not
     )
+
+
+def _as_then(before: Measurement) -> Timing:
+    precision = None if before.precision == "unknown" else before.precision
+    return Timing(threads=max(before.threads, 1), precision=precision)
