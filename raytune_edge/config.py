@@ -35,10 +35,11 @@ class Timing:
        in which the measuring threads stood ready but had no CPU for more than ``max_pressure`` of
        the time is measured again after a pause, up to ``pressure_retries`` times in all; if it
        stays so the block is kept and the record is flagged.
-    4. After ``min_blocks`` blocks, and after each further one, the 95 % interval of the median is
-       taken over the block medians (Student's t). Measuring stops when its half width is within
-       ``tolerance`` of the median, or after ``max_s`` seconds of timed blocks; the record says
-       which.
+    4. After ``min_blocks`` blocks and ``min_s`` seconds of them, and after each further block, the
+       95 % interval of the median is taken over the block medians (Student's t). Measuring stops
+       when its half width is within ``tolerance`` of the median, or after ``max_s`` seconds of
+       timed blocks; the record says which. ``min_s`` is there for networks under a millisecond,
+       whose five blocks would end within one of the machine's moods.
     5. Throughput: the model is compiled again, for throughput, and for ``throughput_s`` seconds
        as many requests are in flight as the runtime calls optimal. 0 skips this and reports
        the rate of the synchronous requests.
@@ -62,6 +63,7 @@ class Timing:
     block_requests: int = 100
     block_s: float = 3.0
     tolerance: float = 0.02
+    min_s: float = 1.0
     max_s: float = 20.0
     max_pressure: float = 0.10
     pressure_retries: int = 5
@@ -74,7 +76,7 @@ class Timing:
     queue_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("warmup_requests", "warmup_s", "pressure_retries", "throughput_s"):
+        for name in ("warmup_requests", "warmup_s", "min_s", "pressure_retries", "throughput_s"):
             _check(self, getattr(self, name) >= 0, name, "a number >= 0")
         for name in ("block_requests", "block_s", "tolerance", "max_s", "timeout_s"):
             _check(self, getattr(self, name) > 0, name, "a number > 0")

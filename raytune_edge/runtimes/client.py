@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 _STRIPPED = ("PYTHON", "LD_")
 _STDERR_TAIL = 2000
+_LONGEST_ANSWER = 1 << 28
+_KINDS: dict[str, type[Exception]] = {"unsupported": UnsupportedModelError, "request": ValueError}
 
 
 class Child:
@@ -48,6 +51,7 @@ class Child:
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
+        weakref.finalize(self, self._errors.close)
         self._unread = b""
         self._count = 0
 
@@ -63,6 +67,7 @@ class Child:
             DeviceTimeoutError: If there was none within ``timeout_s``; the process is killed.
             DeviceDiedError: If the process ended or answered with garbage; it is killed.
             UnsupportedModelError: If the answer is that the runtime refuses the model.
+            ValueError: If the answer is that the request does not fit the model.
             DeviceError: If the answer is another error.
         """
         deadline = time.monotonic() + timeout_s
@@ -84,8 +89,7 @@ class Child:
             return result
         told = answer["error"]
         logger.debug("the child's trace: %s", told["trace"])
-        kind = UnsupportedModelError if told["type"] == "unsupported" else DeviceError
-        raise kind(told["message"])
+        raise _KINDS.get(told["type"], DeviceError)(told["message"])
 
     def close(self, grace_s: float = 10.0) -> None:
         """Let the process end by itself, as sticks need it; kill it after ``grace_s``."""
@@ -157,6 +161,8 @@ class Child:
                 if not chunk:
                     raise self._died("ended")
                 self._unread += chunk
+                if len(self._unread) > _LONGEST_ANSWER:
+                    raise self._died("answered with garbage: a line without end")
         line, _, self._unread = self._unread.partition(b"\n")
         return line
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,12 @@ from typing import Any
 import numpy as np
 
 from raytune_edge.config import Timing
-from raytune_edge.errors import ModelProofError, NoDeviceError, UnsupportedModelError
+from raytune_edge.errors import (
+    DeviceDiedError,
+    ModelProofError,
+    NoDeviceError,
+    UnsupportedModelError,
+)
 from raytune_edge.records import Measurement
 from raytune_edge.runtimes.client import Child
 from raytune_edge.runtimes.timing import measurement
@@ -42,6 +47,7 @@ class DeviceSpec:
         python: Interpreter of the child; "" is this one.
         option: The runtime's own, such as which of several sticks.
         environment: Added to the child's environment.
+        hints: Makes more fields of a request from the model, for runtimes that ask for them.
     """
 
     device: str
@@ -49,6 +55,7 @@ class DeviceSpec:
     python: str = ""
     option: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    hints: Callable[[bytes], Mapping[str, Any]] | None = field(default=None, compare=False)
 
     def command(self, core: int | None = None) -> list[str]:
         """The child's command line, bound to one CPU ``core`` if one is given."""
@@ -111,7 +118,10 @@ class Instrument:
                 f"{told['runtime']} sees no device {self.spec.device!r} on this host; "
                 f"it sees {told['devices']}"
             )
-        self._facts = DeviceFacts(**told)
+        try:
+            self._facts = DeviceFacts(**told)
+        except TypeError as error:
+            raise self._distrust(f"introduced itself wrongly: {error}") from error
         return self._facts
 
     def measure(
@@ -130,6 +140,7 @@ class Instrument:
 
         Raises:
             UnsupportedModelError: If the runtime refuses the model.
+            ValueError: If sample or settings do not fit the model.
             DeviceTimeoutError: If it takes longer than ``timing.timeout_s``.
             DeviceError: If the device or its child is in trouble.
         """
@@ -141,7 +152,8 @@ class Instrument:
         with tempfile.TemporaryDirectory(prefix="raytune_edge-") as folder:
             model = Path(folder, "model.onnx")
             model.write_bytes(onnx_bytes)
-            fields: dict[str, Any] = {"model": str(model)}
+            fields: dict[str, Any] = dict(self.spec.hints(onnx_bytes)) if self.spec.hints else {}
+            fields["model"] = str(model)
             if sample is not None:
                 fields["sample"] = str(Path(folder, "sample.npz"))
                 np.savez(fields["sample"], images=sample[0], labels=sample[1])
@@ -152,22 +164,27 @@ class Instrument:
                 settings=dataclasses.asdict(timing),
                 **fields,
             )
-        if (raw["nonce"], raw["model_sha256"]) != (nonce, sha256):
+        took_s = time.perf_counter() - start
+        proof = (raw.get("model_sha256"), raw.get("nonce"))
+        if proof != (sha256, nonce):
             self._child.kill()
             raise ModelProofError(
-                f"the answer is another request's: expected model {sha256[:12]} and nonce "
-                f"{nonce[:8]}, got {raw['model_sha256'][:12]} and {raw['nonce'][:8]}; thrown away"
+                f"the answer is another request's: expected model and nonce {(sha256, nonce)}, "
+                f"got {proof}; thrown away"
             )
-        made = measurement(
-            raw,
-            timing,
-            measure_s=time.perf_counter() - start,
-            runtime=facts.runtime,
-            device=self.spec.device,
-            device_name=facts.device_name,
-            device_id=self.device_id,
-            signature=signature,
-        )
+        try:
+            made = measurement(
+                raw,
+                timing,
+                measure_s=took_s,
+                runtime=facts.runtime,
+                device=self.spec.device,
+                device_name=facts.device_name,
+                device_id=self.device_id,
+                signature=signature,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._distrust(f"answered with no measurement: {error}") from error
         logger.info(
             "%s: p50 %.4g ms (%d requests, stopped by %s)",
             *(self.device_id, made.latency_p50_ms, made.samples, made.stopped_by),
@@ -177,6 +194,10 @@ class Instrument:
     def close(self, grace_s: float = 10.0) -> None:
         """End the child, gracefully at first. May be called again."""
         self._child.close(grace_s)
+
+    def _distrust(self, why: str) -> DeviceDiedError:
+        self._child.kill()
+        return DeviceDiedError(f"the measuring process {why}")
 
     @property
     def pid(self) -> int | None:

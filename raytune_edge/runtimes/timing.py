@@ -25,12 +25,22 @@ def measurement(
         timing: The settings it was measured with.
         measure_s: Time on the device, reading and compiling included.
         identity: ``runtime``, ``device``, ``device_name``, ``device_id`` and ``signature``.
+
+    Raises:
+        ValueError: If a figure is not a positive number.
+        KeyError: If one is missing.
     """
-    samples = np.asarray(raw["samples_ms"])
+    samples = np.asarray(raw["samples_ms"], dtype=float)
+    for name in ("samples_ms", "block_medians_ms", "throughput_fps", "first_inference_ms"):
+        figures = np.atleast_1d(np.asarray(raw[name], dtype=float))
+        if not (figures.size and np.isfinite(figures).all() and (figures > 0).all()):
+            raise ValueError(f"expected {name} above 0, got {figures[:5]}")
+    if not 0 <= raw["half_interval_ms"] < np.inf:
+        raise ValueError(f"expected half_interval_ms from 0, got {raw['half_interval_ms']}")
     p50, p90, p99 = (float(each) for each in np.percentile(samples, (50, 90, 99)))
     return Measurement(
         latency_p50_ms=p50,
-        latency_p50_low_ms=p50 - raw["half_interval_ms"],
+        latency_p50_low_ms=max(p50 - raw["half_interval_ms"], 0.0),
         latency_p50_high_ms=p50 + raw["half_interval_ms"],
         latency_p90_ms=p90,
         latency_p99_ms=p99,

@@ -27,7 +27,9 @@ def half_interval(medians):
     count = len(medians)
     mean = sum(medians) / count
     variance = sum((each - mean) ** 2 for each in medians) / (count - 1)
-    quantile = _T95[count - 2] if count - 2 < len(_T95) else 1.96
+    freedom = count - 1
+    # Past the table, the first terms of t's expansion around the normal quantile.
+    quantile = _T95[freedom - 1] if freedom <= len(_T95) else 1.95996 + 2.372 / freedom
     return quantile * math.sqrt(variance / count)
 
 
@@ -88,7 +90,7 @@ def time_latency(infer, settings, clock=time.perf_counter):
     while done < settings["warmup_requests"] or clock() - begin < settings["warmup_s"]:
         infer()
         done += 1
-    blocks, waits, pressures = [], [], []
+    blocks, medians, waits, pressures = [], [], [], []
     retries, timed_s, cpu_s, noisy_blocks = settings["pressure_retries"], 0.0, 0.0, 0
     while True:
         pressure, cpu_before, start = Pressure(), time.process_time(), clock()
@@ -102,12 +104,12 @@ def time_latency(infer, settings, clock=time.perf_counter):
             continue
         noisy_blocks += noisy
         blocks.append(samples)
+        medians.append(percentile(samples, 0.5))
         waits.append(wait)
         pressures.append(host)
         timed_s += took
         cpu_s += cpu_took
-        medians = [percentile(block, 0.5) for block in blocks]
-        enough = len(blocks) >= settings["min_blocks"]
+        enough = len(blocks) >= settings["min_blocks"] and timed_s >= settings["min_s"]
         half = half_interval(medians) if len(medians) > 1 else math.inf
         if enough and half <= settings["tolerance"] * percentile(medians, 0.5):
             stopped_by = "tolerance"

@@ -4,7 +4,29 @@ import time
 
 import numpy
 import openvino
-from protocol import SEED, UnsupportedModel, last_line
+from protocol import SEED, BadRequest, UnsupportedModel, last_line
+
+DEVICE_TROUBLE = (
+    "is not registered",
+    "Failed to load library",
+    "Cannot load library",
+    "bad_alloc",
+    "out of memory",
+    "CL_OUT_OF",
+    "ZE_RESULT_ERROR",
+)
+"""In a message of OpenVINO: not the model's fault."""
+
+
+def refusal(error, message):
+    """The exception for OpenVINO's ``error``, by whose fault it is; its words end ``message``."""
+    trouble = any(words in str(error) for words in DEVICE_TROUBLE)
+    return (RuntimeError if trouble else UnsupportedModel)(message + ": " + last_line(error))
+
+
+def family(device):
+    """``GPU`` of ``GPU.0``."""
+    return device.split(".")[0]
 
 
 class Runtime:
@@ -27,23 +49,23 @@ class Runtime:
         """The model in ``path``, its shape fixed."""
         try:
             model = self.core.read_model(path)
-            if input_shape is not None and len(model.inputs) == 1:
-                model.reshape(list(input_shape))
         except RuntimeError as error:
-            message = "OpenVINO cannot read this model (is it a whole ONNX file?): {}"
-            raise UnsupportedModel(message.format(last_line(error))) from error
-        dynamic = [each.get_any_name() for each in model.inputs if each.partial_shape.is_dynamic]
+            message = "OpenVINO cannot read this model (is it a whole ONNX file?)"
+            raise refusal(error, message) from error
+        if input_shape is not None:
+            reshape(model, input_shape)
+        dynamic = {k: v for k, v in shapes(model).items() if v.is_dynamic}
         if dynamic:
             raise UnsupportedModel(
-                "the shape of input {} is dynamic; export it with a fixed shape, or give the shape "
-                "to measure: Timing(input_shape=(1, 3, 32, 32))".format(", ".join(dynamic))
+                "the shape of an input is dynamic ({}); export it with a fixed shape, or give the "
+                "shape to measure: Timing(input_shape=(1, 3, 32, 32))".format(told(dynamic))
             )
         return model
 
     def compile(self, model, device, settings, throughput=False, profile=False):
         """The model, ready to run on ``device``."""
         asked = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY"}
-        if not throughput:
+        if not throughput and family(device) in ("CPU", "GPU"):
             asked["NUM_STREAMS"] = "1"
         if profile:
             asked["PERF_COUNT"] = "YES"
@@ -52,10 +74,38 @@ class Runtime:
         if settings["threads"] and device == "CPU":
             asked["INFERENCE_NUM_THREADS"] = str(settings["threads"])
         try:
-            return Model(self.core.compile_model(model, device, asked))
+            compiled = self.core.compile_model(model, device, asked)
         except RuntimeError as error:
-            message = "OpenVINO cannot compile this model for {}: {}"
-            raise UnsupportedModel(message.format(device, last_line(error))) from error
+            raise refusal(error, "OpenVINO cannot compile this model for " + device) from error
+        made = Model(compiled)
+        where = made.devices()
+        if where and {family(each) for each in where} != {family(device)}:
+            raise RuntimeError("asked for {}, OpenVINO runs it on {}".format(device, where))
+        return made
+
+
+def shapes(model):
+    """Name and shape of each input."""
+    return {each.get_any_name(): each.partial_shape for each in model.inputs}
+
+
+def told(named):
+    """Names and shapes, for a message."""
+    return ", ".join("{} {}".format(name, shape) for name, shape in sorted(named.items()))
+
+
+def reshape(model, shape):
+    """Fix the shape of the only input of ``model``, in place."""
+    if len(model.inputs) != 1:
+        raise BadRequest(
+            "Timing(input_shape=...) is for a model with one input, this one has "
+            + told(shapes(model))
+        )
+    try:
+        model.reshape(list(shape))
+    except RuntimeError as error:
+        message = "the model cannot take Timing(input_shape={})".format(tuple(shape))
+        raise refusal(error, message) from error
 
 
 class Model:
@@ -82,6 +132,11 @@ class Model:
             return self.compiled.get_property(name)
         except RuntimeError:
             return default
+
+    def devices(self):
+        """Where the model really runs; empty if the runtime does not tell."""
+        answer = self._property("EXECUTION_DEVICES", [])
+        return [answer] if isinstance(answer, str) else [each.strip("()") for each in answer]
 
     def facts(self):
         """What the compiled model answers about itself, not what was asked for."""
@@ -110,14 +165,17 @@ class Model:
         for _ in range(10):
             self.infer()
             for each in self.request.get_profiling_info():
-                ms = each.real_time.total_seconds() * 1e3
-                if ms > 0:
+                if each.status == openvino.ProfilingInfo.Status.EXECUTED:
                     entry = totals.setdefault(each.node_name, [each.node_type, 0.0])
-                    entry[1] += ms / 10
+                    entry[1] += each.real_time.total_seconds() * 1e3 / 10
         return [{"name": name, "kind": kind, "ms": ms} for name, (kind, ms) in totals.items()]
 
     def logits(self, image):
         """The first output for one image (1, C, H, W)."""
+        wanted = [tuple(each.shape) for each in self.compiled.inputs]
+        if wanted != [image.shape]:
+            message = "the model takes {}, the sample's images are {}"
+            raise BadRequest(message.format(wanted, image.shape))
         return self.compiled({0: image})[0]
 
 

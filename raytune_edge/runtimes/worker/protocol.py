@@ -1,10 +1,13 @@
 """What the child answers to each request, whatever its runtime is.
 
 Requests are lines ``{"id", "op", ...}``, answers are lines ``{"id", "ok", "result"}`` or
-``{"id", "ok", "error": {"type", "message", "trace"}}``. The answer to ``measure`` carries the
-request's nonce and the hash of the bytes that were read, so that the parent can tell whose it is.
+``{"id", "ok", "error": {"type", "message", "trace"}}``, where the type is ``unsupported`` (the
+model's fault), ``request`` (the caller's) or ``device`` (all else). The answer to ``measure``
+carries the request's nonce and the hash of the bytes that were read, so that the parent can tell
+whose it is.
 """
 
+import faulthandler
 import hashlib
 import json
 import os
@@ -19,8 +22,23 @@ SEED = 0
 """Of the random inputs."""
 
 
+DEADLINE_MARGIN_S = 5.0
+"""The parent ends a child that misses its deadline; this much later the child ends itself."""
+
+
 class UnsupportedModel(Exception):  # noqa: N818 - an error only to the parent
     """The runtime refuses the model: evidence about the model, not about the device."""
+
+
+class BadRequest(Exception):  # noqa: N818
+    """The request doesn't fit the model: the caller's mistake."""
+
+
+def kind(error):
+    """Whose fault an error is, in the protocol's words."""
+    if isinstance(error, UnsupportedModel):
+        return "unsupported"
+    return "request" if isinstance(error, BadRequest) else "device"
 
 
 def last_line(error):
@@ -95,7 +113,14 @@ class Worker:
         }
 
     def measure(self, request):
-        return measure(self.runtime, self.device, request)
+        # Works without the interpreter's lock, which a plugin may hold for ever: nobody else
+        # would end a hanging child whose parent was killed.
+        limit_s = request["settings"]["timeout_s"] + DEADLINE_MARGIN_S
+        faulthandler.dump_traceback_later(limit_s, exit=True)
+        try:
+            return measure(self.runtime, self.device, request)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def answer(self, request):
         """The answer to one request, errors included."""
@@ -105,8 +130,7 @@ class Worker:
                 raise ValueError("unknown operation {!r}".format(request.get("op")))
             return {"id": request["id"], "ok": True, "result": operation(request)}
         except Exception as error:
-            kind = "unsupported" if isinstance(error, UnsupportedModel) else "device"
-            told = {"type": kind, "message": str(error), "trace": traceback.format_exc()}
+            told = {"type": kind(error), "message": str(error), "trace": traceback.format_exc()}
             return {"id": request.get("id"), "ok": False, "error": told}
 
 
