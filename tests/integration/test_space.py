@@ -193,6 +193,16 @@ def test_the_published_schedule_is_a_point_of_the_space() -> None:
     assert kept["layer2.0.conv1"] == 32
 
 
+def test_a_schedule_is_put_on_the_grid(recipe: Recipe, groups: Groups) -> None:
+    space = search_space(recipe, by="stage")
+    point = schedule_point(space, groups, {"stage1": 0.99, "stage2": 0.3, "layer3.0.conv2": 0.9})
+    assert point == {
+        "pruning_ratio:stage1": 0.5,  # the most there is
+        "pruning_ratio:stage2": 0.25,
+        "pruning_ratio:stage3": 0.25,  # the mean over its four groups is 0.225
+    }
+
+
 @pytest.mark.parametrize("make", [HyperOptSearch, BasicVariantGenerator])
 def test_tune_runs_the_space(
     make: Callable[..., Any], recipe: Recipe, tmp_path: Path, ray_cluster: None
