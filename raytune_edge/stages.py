@@ -93,7 +93,7 @@ def prune_baseline(config: Mapping[str, Any], recipe: Recipe, report: Report) ->
             example,
             plan,
             criterion=moves.criterion or recipe.criterion,
-            kind=moves.kinds or recipe.kind,
+            kind={group.name: recipe.kind for group in groups} | dict(moves.kinds),
             backend=recipe.backend,
             seed=recipe.seed,
             data=loaders.train,

@@ -1,0 +1,100 @@
+"""The command ``raytune-edge``: one function for each subcommand, each a thin shell."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from raytune_edge.config import Timing
+from raytune_edge.errors import RaytuneEdgeError
+from raytune_edge.records import METRIC_UNITS, Measurement
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Returns:
+        0 if all is well, 1 for an error that is told in one line on standard error.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except (RaytuneEdgeError, OSError, ValueError) as error:
+        print(f"raytune-edge {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="raytune-edge", description="Tune a CNN's compression for the device it will run on."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    measure = commands.add_parser("measure", help="measure an ONNX model on this host's device")
+    measure.add_argument("model", type=Path, metavar="MODEL.onnx")
+    measure.add_argument("--device", default="CPU", help="OpenVINO's name for it (CPU)")
+    measure.add_argument("--precision", help="inference precision to ask for, such as f32")
+    measure.add_argument("--profile", action="store_true", help="per-layer times as well")
+    measure.add_argument("--json", action="store_true", help="print the whole record as JSON")
+    measure.set_defaults(run=_measure)
+
+    report = commands.add_parser("report", help="write an experiment's report as one HTML file")
+    report.add_argument("experiment", type=Path, metavar="RUN", help="Tune's experiment folder")
+    report.add_argument("-o", "--output", type=Path, default=Path("report.html"))
+    report.set_defaults(run=_report)
+
+    verify = commands.add_parser("verify", help="check a bundle's files and measure it again")
+    verify.add_argument("bundle", type=Path, metavar="BUNDLE")
+    verify.add_argument("--no-measure", action="store_true", help="check the files only")
+    verify.set_defaults(run=_verify)
+    return parser
+
+
+def _measure(arguments: argparse.Namespace) -> int:
+    from raytune_edge.runtimes import Instrument, device_spec
+
+    timing = Timing(precision=arguments.precision, profile=arguments.profile)
+    instrument = Instrument(device_spec(arguments.device))
+    try:
+        record = instrument.measure(arguments.model.read_bytes(), timing)
+    finally:
+        instrument.close()
+    print(json.dumps(record.to_dict(), indent=2) if arguments.json else _table(record))
+    return 0
+
+
+def _table(record: Measurement) -> str:
+    rows = []
+    for name, value in dataclasses.asdict(record).items():
+        if name in ("block_medians_ms", "layers") or value in (None, "", ()):
+            continue
+        unit = METRIC_UNITS.get(name, "")
+        text = f"{value:.4g}" if isinstance(value, float) and name != "taken_at" else str(value)
+        rows.append(f"{name:<22}{text} {unit}".rstrip())
+    rows += [f"  {layer.ms:8.4f} ms  {layer.kind}  {layer.name}" for layer in record.layers]
+    return "\n".join(rows)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from raytune_edge.analysis.report import report
+
+    print(report(str(arguments.experiment), arguments.output))
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from raytune_edge.analysis.verify import verify_bundle
+
+    print(verify_bundle(arguments.bundle, measure=not arguments.no_measure))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""The pool on real Ray: what waits is answered, whatever happens to a device."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from torch import nn
+
+from raytune_edge.config import Timing
+from raytune_edge.devices import DevicePool, connect_devices
+from raytune_edge.errors import (
+    DeviceBusyError,
+    DeviceError,
+    NoDeviceError,
+    UnsupportedModelError,
+)
+from raytune_edge.export import ExportedModel, export_onnx
+from raytune_edge.testing import FakeDevice
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture(scope="module")
+def model() -> ExportedModel:
+    torch.manual_seed(0)
+    return export_onnx(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), torch.rand(1, 3, 2, 2))
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., DevicePool]]:
+    pools: list[DevicePool] = []
+
+    def make(device: Any, **settings: Any) -> DevicePool:
+        pools.append(connect_devices(device, resource="ncs", **settings))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+def test_every_unit_of_the_resource_measures(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect(FakeDevice(latency_ms=2.0, busy_s=0.2))
+    pending = [pool.submit(model.onnx) for _ in range(8)]
+    records = [each.result(60.0) for each in pending]
+    assert all(record.latency_p50_ms == pytest.approx(2.0, rel=0.02) for record in records)
+    assert len({record.device_id for record in records}) == 2
+    assert all(record.model_sha256 == model.sha256 for record in records)
+    assert max(record.queue_wait_s for record in records) >= 0.2
+    status = pool.status()
+    assert sum(device.measured for device in status.devices) == 8
+    assert status.queue_length == 0
+
+
+def test_the_real_cpu_is_measured_on_a_core_of_its_own(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect("CPU", sentinel_every=0)
+    record = pool.measure(model.onnx, timing=Timing(min_s=0.0, max_s=1.0, throughput_s=0.1))
+    assert record.latency_p50_ms > 0
+    assert record.device == "CPU"
+    if len(os.sched_getaffinity(0)) > 1:
+        quiet = pool.quiet_cores()
+        assert quiet
+        assert {each.core for each in pool.status().devices if each.core is not None} <= quiet
+        assert os.sched_getaffinity(0) - quiet  # something is left for the trials
+
+
+def test_done_turns_true_without_being_waited_for(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pending = connect(FakeDevice(busy_s=0.5)).submit(model.onnx)
+    assert not pending.done()
+    deadline = time.monotonic() + 30
+    while not pending.done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert pending.result().samples > 0
+
+
+@pytest.mark.parametrize("fault", ["die", "segfault", "garbage", "replay", "error", "hang"])
+def test_a_request_survives_trouble_of_the_device(
+    fault: Any, connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect(FakeDevice(latency_ms=3.0, faults=[fault]))
+    record = pool.measure(model.onnx, timing=Timing(timeout_s=2.0 if fault == "hang" else 20.0))
+    assert record.latency_p50_ms == pytest.approx(3.0, rel=0.02)
+    assert record.model_sha256 == model.sha256
+    assert sum(device.failed for device in pool.status().devices) == 1
+    assert any(device.last_error for device in pool.status().devices)
+
+
+def test_a_killed_actor_costs_no_request(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect(FakeDevice(latency_ms=3.0, busy_s=1.0))
+    pending = [pool.submit(model.onnx) for _ in range(4)]
+    time.sleep(0.5)
+    os.kill(pool.status().devices[0].pid, signal.SIGKILL)
+    for each in pending:
+        assert each.result(90.0).latency_p50_ms == pytest.approx(3.0, rel=0.02)
+
+
+def test_a_refused_model_is_not_tried_again(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect(FakeDevice(faults=["unsupported"]))
+    with pytest.raises(UnsupportedModelError, match="unsupported layer type"):
+        pool.measure(model.onnx)
+    assert pool.measure(model.onnx).samples > 0
+
+
+def test_a_device_that_stays_broken_is_an_error_in_the_end(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect(FakeDevice(faults=["error"] * 50), max_tries=2)
+    with pytest.raises(DeviceError, match=r"gave up after 2 tries.*NC_ERROR"):
+        pool.measure(model.onnx)
+
+
+def test_the_queue_has_a_limit_of_its_own(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect(FakeDevice(busy_s=2.0))
+    others = [pool.submit(model.onnx) for _ in range(2)]
+    with pytest.raises(DeviceBusyError, match=r"limit of 0\.5 s"):
+        pool.measure(model.onnx, timing=Timing(queue_timeout_s=0.5))
+    assert all(each.result(30.0) for each in others)
+
+
+def test_the_store_answers_for_equal_signatures_until_asked_afresh(
+    connect: Callable[..., DevicePool], model: ExportedModel, tmp_path: Path
+) -> None:
+    pool = connect(FakeDevice(), store=tmp_path)
+    first = pool.measure(model.onnx, signature=model.signature)
+    again = pool.measure(model.onnx, signature=model.signature)
+    fresh = pool.measure(model.onnx, signature=model.signature, fresh=True)
+    assert [first.cached, again.cached, fresh.cached] == [False, True, False]
+    assert again.taken_at == first.taken_at < fresh.taken_at
+
+
+def test_a_pool_is_found_again_and_used_from_a_task(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    device = FakeDevice()
+    first, second = connect(device), connect(device)
+    assert first.status().experiments == 2
+
+    @ray.remote(num_cpus=0)
+    def measure(pool: DevicePool, onnx_bytes: bytes) -> float:
+        return pool.measure(onnx_bytes).latency_p50_ms
+
+    assert ray.get(measure.remote(second, model.onnx)) > 0
+    first.close()
+    assert second.measure(model.onnx).samples > 0
+
+
+def test_another_device_is_refused_while_the_pool_lives(
+    connect: Callable[..., DevicePool],
+) -> None:
+    connect(FakeDevice())
+    with pytest.raises(NoDeviceError, match=r"close\(\) that pool first"):
+        connect(FakeDevice())
+
+
+def test_no_device_is_left_running_when_the_pool_is_closed(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect(FakeDevice())
+    pool.measure(model.onnx)
+    pids = [device.pid for device in pool.status().devices]
+    pool.close()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids if pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    with pytest.raises(DeviceError, match="connect_devices"):
+        pool.measure(model.onnx)
+
+
+def test_a_missing_resource_is_told_with_what_there_is_and_the_command_that_mends_it() -> None:
+    start = time.monotonic()
+    with pytest.raises(NoDeviceError) as caught:
+        connect_devices("CPU", resource="ncs2", timeout_s=1.0)
+    assert time.monotonic() - start < 30
+    assert "ncs: 2" in str(caught.value)
+    assert "ray start --address=" in str(caught.value)
+    assert "--resources='{\"ncs2\": 1}'" in str(caught.value)
+
+
+def test_a_device_that_the_host_has_not_is_told(connect: Callable[..., DevicePool]) -> None:
+    with pytest.raises(NoDeviceError, match="no device 'GPU'"):
+        connect("GPU", sentinel_every=0)
+
+
+def test_without_ray_it_says_so() -> None:
+    code = "import raytune_edge as r; r.connect_devices('CPU')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "NoDeviceError" in done.stderr
+    assert "call ray.init() first" in done.stderr

@@ -1,0 +1,96 @@
+"""Kept measurements: found by their key, never by another, and never trusted when damaged."""
+
+import dataclasses
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from raytune_edge.config import Timing
+from raytune_edge.errors import OutputError
+from raytune_edge.records import Measurement
+from raytune_edge.store import Store
+from tests.unit.test_records import measurement
+
+TIMING = Timing()
+
+
+def kept(signature: str = "abc", **changes: object) -> Measurement:
+    values = {"signature": signature, "taken_at": time.time(), **changes}
+    return dataclasses.replace(measurement(), **values)  # type: ignore[arg-type]
+
+
+def get(store: Store, timing: Timing = TIMING, **changes: object) -> Measurement | None:
+    record = kept()
+    key = {"signature": "abc", "device_name": record.device_name, "runtime": record.runtime}
+    max_age_s = changes.pop("max_age_s", None)
+    return store.get(**{**key, **changes}, timing=timing, max_age_s=max_age_s)  # type: ignore[arg-type]
+
+
+def test_a_kept_record_says_that_it_is_cached_and_when_it_was_taken(tmp_path: Path) -> None:
+    store, record = Store(tmp_path), kept()
+    store.put(record, TIMING)
+    found = get(Store(tmp_path))
+    assert found == dataclasses.replace(record, cached=True)
+
+
+@pytest.mark.parametrize(
+    "other", [{"signature": "abd"}, {"device_name": "another"}, {"runtime": "openvino 2025.0"}]
+)
+def test_another_key_finds_nothing(tmp_path: Path, other: dict[str, str]) -> None:
+    store = Store(tmp_path)
+    store.put(kept(), TIMING)
+    assert get(store, **other) is None
+
+
+def test_other_settings_find_nothing_but_other_time_limits_do(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(kept(), TIMING)
+    assert get(store, Timing(precision="f16")) is None
+    assert get(store, Timing(timeout_s=1.0)) is not None
+
+
+def test_a_record_that_is_too_old_does_not_answer(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(kept(taken_at=time.time() - 100), TIMING)
+    assert get(store, max_age_s=50.0) is None
+    assert get(store, max_age_s=200.0) is not None
+
+
+def test_a_doubtful_record_is_kept_but_does_not_answer(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(kept(flags=("noisy",)), TIMING)
+    assert get(store) is None
+    assert len(store.records()) == 1
+
+
+def test_a_damaged_file_is_set_aside_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Store(tmp_path).put(kept(), TIMING)
+    path = Store(tmp_path).path
+    for leftover in tmp_path.glob(f"{path.name}-*"):
+        leftover.unlink()
+    path.write_bytes(b"not a database" * 1000)
+    store = Store(tmp_path)
+    assert get(store) is None
+    store.put(kept(), TIMING)
+    assert get(store) is not None
+    assert list(tmp_path.glob("*.damaged-*"))
+    assert "damaged" in caplog.text
+
+
+def test_a_row_that_was_tampered_with_is_passed_over(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(kept(), TIMING)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE measurements SET record = replace(record, '1.0', '0.1')")
+    connection.close()
+    assert get(store) is None
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        Store(tmp_path / "file" / "store")
