@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from raytune_edge.task import Task
     from raytune_edge.training import TrainingLoop
 
-__all__ = ["Gate", "Recipe", "Retrain", "Timing"]
+__all__ = ["Backend", "Criterion", "Gate", "Kind", "Recipe", "Retrain", "Timing"]
 
 Gate = Literal["overlap", "wait", "off"]
+Criterion = Literal["l1", "l2", "fpgm", "bn_scale", "taylor", "random"]
+Kind = Literal["filters", "channels"]
+Backend = Literal["nni", "torch-pruning"]
 
 
 def _check(owner: object, ok: bool, name: str, expected: str) -> None:
@@ -146,7 +149,7 @@ class Recipe:
             only after retraining.
         round_to: Kept channels are a multiple of this; 8 suits CPUs (latency falls in such steps).
         min_keep: Least channels that a group keeps.
-        criterion: How filters are ranked: ``"l1"``, ``"l2"``, ``"fpgm"`` and more (`pruning`).
+        criterion: How channels are ranked: see `pruning.criteria.score_channels`.
         kind: ``"filters"`` ranks by the producer's filters, ``"channels"`` by the consumers'.
         backend: ``"nni"`` or ``"torch-pruning"``.
         training_loop: Trains in place of `training.fine_tune`; None uses that.
@@ -160,16 +163,16 @@ class Recipe:
     gate: Gate = "overlap"
     round_to: int = 8
     min_keep: int = 8
-    criterion: str = "l1"
-    kind: Literal["filters", "channels"] = "filters"
-    backend: Literal["nni", "torch-pruning"] = "nni"
+    criterion: Criterion = "l1"
+    kind: Kind = "filters"
+    backend: Backend = "nni"
     training_loop: TrainingLoop | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self, self.gate in get_args(Gate), "gate", f"one of {get_args(Gate)}")
-        _check(self, self.kind in ("filters", "channels"), "kind", "'filters' or 'channels'")
-        backends = ("nni", "torch-pruning")
-        _check(self, self.backend in backends, "backend", f"one of {backends}")
+        choices = {"gate": Gate, "criterion": Criterion, "kind": Kind, "backend": Backend}
+        for name, literal in choices.items():
+            known = get_args(literal)
+            _check(self, getattr(self, name) in known, name, f"one of {known}")
         _check(self, self.round_to >= 1, "round_to", "at least 1")
         _check(self, self.min_keep >= 1, "min_keep", "at least 1")

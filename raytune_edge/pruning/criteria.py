@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from raytune_edge.config import Criterion, Kind
 from raytune_edge.pruning.graph import Coupling, Site
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Criterion", "Kind", "Scored", "checked", "score_channels"]
 
-Criterion = Literal["l1", "l2", "fpgm", "bn_scale", "taylor", "random"]
-Kind = Literal["filters", "channels"]
 Scored = Literal["sum", "leader"]
 
 _TAYLOR_BATCHES = 8
