@@ -34,7 +34,7 @@ def main() -> None:
             step += 1
             with tempfile.TemporaryDirectory() as kept:
                 (Path(kept) / "step").write_text(str(step))
-                stage = "done" if step == steps else "retrain"
+                stage = "done" if step == steps else "halfway" if step > 2 else "retrain"
                 tune.report(
                     {"score": config["x"], "stage": stage, "step": step, "feasible": True},
                     checkpoint=tune.Checkpoint.from_directory(kept),

@@ -176,14 +176,19 @@ def told(printed: str, name: str) -> list[str]:
     return line.split()
 
 
+def unfinished(run: dict[str, Any]) -> bool:
+    return bool(run["summary"].get("status") == "unfinished")
+
+
 def test_ctrl_c_loses_no_run_and_a_restored_search_opens_none_twice(tmp_path: Path) -> None:
-    first = run_search(tmp_path, interrupt_after="trial 3: retrain")
+    first = run_search(tmp_path, interrupt_after="trial 3: halfway")
     begun = read_runs(tmp_path)
     assert len([run_id for run_id in begun if not run_id.startswith("front")]) >= 3, first
     assert all(found[0]["exit"] is not None for found in begun.values())
     statuses = [found[0]["summary"].get("status") for found in begun.values()]
     assert "unfinished" in statuses, first
     assert "unfinished" in told(first, "statuses")
+    assert max(len(found[0]["rows"]) for found in begun.values() if unfinished(found[0])) > 2
     second = run_search(tmp_path)
     whole = read_runs(tmp_path)
     assert told(second, "statuses") == ["done"] * 4
