@@ -182,8 +182,11 @@ def _time(frame: pd.DataFrame) -> Section:
 
 def _spent(results: Results, frame: pd.DataFrame) -> Section:
     sums = spent(frame)
-    energy = run_record(results).get("energy_j", {})
-    joules = f"{sum(energy.values()):,.0f} J" if energy else "not readable on this host"
+    record = run_record(results)
+    joules = "not noted: RunRecordCallback was not used"
+    if record:
+        energy = record["energy_j"].values()
+        joules = f"{sum(energy):,.0f} J" if energy else "not readable on the driver's host"
     rows = {
         "elapsed": _duration(sums.elapsed_s),
         "retraining": _duration(sums.retrain_s),

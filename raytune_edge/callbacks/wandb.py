@@ -87,8 +87,8 @@ class WandbCallback(LoggerCallback):  # type: ignore[misc]
             "job_type": "trial",
             "config": {key: _plain(value) for key, value in trial.config.items()},
         }
-        earlier = _earlier_reports(trial)
-        self._do("the run of a trial", lambda writer: writer.open(run, earlier))
+        kept = trial.latest_checkpoint_result
+        self._do("the run of a trial", lambda writer: writer.open(run, _earlier(trial, kept)))
 
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Log all numbers and texts of the report."""
@@ -114,12 +114,16 @@ class WandbCallback(LoggerCallback):  # type: ignore[misc]
     def _close(self, trial: Trial, *, failed: bool, over: bool) -> None:
         self.log_trial_start(trial)
         self._open.discard(trial.trial_id)
-        summary = {
-            "status": status_of(trial, failed=failed, over=over),
-            "reason": reason_of(trial, failed=failed),
-            "units": METRIC_UNITS,
-        }
-        self._do("a trial's end", lambda writer: writer.close(trial.trial_id, summary, failed))
+
+        def close(writer: _Writer) -> None:
+            status = status_of(trial, failed=failed, over=over)
+            summary = {"status": status, "units": METRIC_UNITS}
+            try:
+                summary["reason"] = reason_of(trial, failed=failed)
+            finally:
+                writer.close(trial.trial_id, summary, failed)
+
+        self._do("a trial's end", close)
 
     def _do(self, what: str, job: Callable[[_Writer], Any]) -> None:
         if self._writer is None:
@@ -227,9 +231,8 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) or value is None else repr(value)
 
 
-def _earlier_reports(trial: Trial) -> list[dict[str, Any]]:
-    """What a trial that goes on from a checkpoint had reported until then; Tune keeps it."""
-    kept = trial.latest_checkpoint_result
+def _earlier(trial: Trial, kept: Any) -> list[dict[str, Any]]:
+    """What a trial that goes on from the checkpoint ``kept`` had reported until then."""
     if kept is None or kept.checkpoint is None or trial.storage is None:
         return []
     path = Path(trial.storage.trial_fs_path, "result.json").as_posix()

@@ -103,6 +103,22 @@ def test_a_failing_wandb_is_told_once_and_costs_nothing(
     assert "no space left" in message
 
 
+def test_an_error_that_cannot_be_read_loses_the_reason_only(
+    wandb: FakeWandb, trial: Any, caplog: pytest.LogCaptureFixture, tmp_path: Any
+) -> None:
+    def unreadable() -> None:
+        raise OSError("the storage is away")
+
+    callback = WandbCallback("p", dir=tmp_path)
+    callback.log_trial_result(1, trial(), REPORT)
+    callback.log_trial_end(trial(get_error=unreadable), failed=True)
+    callback.on_experiment_end([])
+    assert wandb.runs["t0"].summary["status"] == "failed"
+    assert wandb.runs["t0"].exit == 1
+    (message,) = told(caplog.records)
+    assert "the storage is away" in message
+
+
 def test_an_absent_wandb_is_told_once(
     monkeypatch: pytest.MonkeyPatch, trial: Any, caplog: pytest.LogCaptureFixture, tmp_path: Any
 ) -> None:
