@@ -1,5 +1,6 @@
 """OpenVINO's API since 2022: CPU, GPU, NPU. Hides how it reads, compiles and runs a model."""
 
+import functools
 import time
 
 import numpy
@@ -119,7 +120,10 @@ class Model:
             for each in compiled.inputs
         ]
         self.request = self._request()
-        self.infer = self.request.infer
+        # Past the wrapper that takes NumPy inputs and copies outputs: of the 10 us that a call from
+        # Python costs beside the inference, this leaves 5.
+        native = super(openvino.InferRequest, self.request).infer
+        self.infer = functools.partial(native, {}, True, False)  # shared outputs, strings raw
 
     def _request(self):
         request = self.compiled.create_infer_request()
