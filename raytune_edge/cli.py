@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write an experiment's report as one HTML file")
     report.add_argument("experiment", type=Path, metavar="RUN", help="Tune's experiment folder")
     report.add_argument("-o", "--output", type=Path, default=Path("report.html"))
+    report.add_argument("--budget-ms", type=float, help="draw this latency budget")
     report.set_defaults(run=_report)
 
     verify = commands.add_parser("verify", help="check a bundle's files and measure it again")
@@ -85,7 +86,7 @@ def _table(record: Measurement) -> str:
 def _report(arguments: argparse.Namespace) -> int:
     from raytune_edge.analysis.report import report
 
-    print(report(str(arguments.experiment), arguments.output))
+    print(report(arguments.experiment, arguments.output, budget_ms=arguments.budget_ms))
     return 0
 
 

@@ -17,6 +17,7 @@ import pytest
 
 import raytune_edge as rte
 from raytune_edge.analysis import best_trial
+from raytune_edge.cli import main
 from raytune_edge.config import Timing
 from raytune_edge.errors import BundleError, OutputError, ParityError
 
@@ -108,6 +109,14 @@ def test_a_changed_file_is_named(bundle: Path, name: str) -> None:
     (bundle / name).write_bytes(content)
     with pytest.raises(BundleError, match=rf"{name} \(changed\)"):
         rte.verify_bundle(bundle, measure=False)
+
+
+def test_the_command_line_verifies(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--no-measure", str(bundle)]) == 0
+    assert "9 files are those that were written" in capsys.readouterr().out
+    (bundle / "plan.json").write_text("{}")
+    assert main(["verify", str(bundle)]) == 1
+    assert "plan.json (changed)" in capsys.readouterr().err
 
 
 def test_missing_files_and_a_missing_manifest_are_named(bundle: Path) -> None:

@@ -18,6 +18,7 @@ from ray.tune import ExperimentAnalysis
 
 import raytune_edge as rte
 from raytune_edge.analysis import best_trial, to_history, to_spans
+from raytune_edge.cli import main
 
 
 def test_a_grid_an_analysis_and_a_folder_are_read_alike(results: Any) -> None:
@@ -91,3 +92,14 @@ def test_versions_nodes_and_sessions_are_noted(search: Any) -> None:
     assert record["nodes"][0]["resources"]["CPU"] == 2
     (session,) = record["sessions"]
     assert session["began_at"] < session["ended_at"]
+
+
+def test_the_command_line_writes_the_report(
+    results: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "r.html"
+    assert main(["report", results.experiment_path, "-o", str(target), "--budget-ms", "0.8"]) == 0
+    assert capsys.readouterr().out.strip() == str(target)
+    assert "Most accurate within 0.8 ms" in target.read_text()
+    assert main(["report", str(tmp_path)]) == 1
+    assert "no Tune experiment in" in capsys.readouterr().err
