@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -16,6 +17,9 @@ from raytune_edge.analysis.files import checkpoint_folder
 from raytune_edge.analysis.frame import feasible, to_frame
 from raytune_edge.analysis.front import pareto_front
 from raytune_edge.errors import OutputError
+
+if TYPE_CHECKING:
+    from raytune_edge.records import Measurement
 
 __all__ = ["Written", "best_trial", "prepare_folder", "write_results"]
 
@@ -67,6 +71,7 @@ def write_results(
     minimize: str = "latency_p50_ms",
     budget_ms: float | None = None,
     title: str = "",
+    unpruned: Measurement | None = None,
 ) -> Written:
     """Write ``trials.csv``, ``front.csv``, ``front.png``, ``best/`` and ``report.html``.
 
@@ -75,7 +80,7 @@ def write_results(
 
     Args:
         budget_ms: Latency budget, drawn as a line.
-        title: Of the report; the experiment's name by default.
+        title: Of the report, as is ``unpruned``: see `report`.
 
     Raises:
         OutputError: If ``folder`` cannot be written, before anything is.
@@ -97,7 +102,7 @@ def write_results(
     pareto_front(frame, maximize=maximize, minimize=minimize).to_csv(written.front, index=False)
     axes = plot_front(frame, maximize=maximize, minimize=minimize, budget_ms=budget_ms)
     style.save(axes, written.picture)
-    report(results, written.report, budget_ms=budget_ms, title=title)
+    report(results, written.report, budget_ms=budget_ms, title=title, unpruned=unpruned)
     return written
 
 

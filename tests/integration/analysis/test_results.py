@@ -103,3 +103,12 @@ def test_the_command_line_writes_the_report(
     assert "Most accurate within 0.8 ms" in target.read_text()
     assert main(["report", str(tmp_path)]) == 1
     assert "no Tune experiment in" in capsys.readouterr().err
+
+
+def test_layers_are_set_against_those_of_the_unpruned_network(results: Any, tmp_path: Path) -> None:
+    frame = rte.to_frame(results)
+    record = Path(frame["checkpoint"].iloc[1]) / "measurement.json"
+    unpruned = rte.Measurement.from_dict(json.loads(record.read_text()))
+    title = "Device time by layer"
+    assert title not in rte.report(results, tmp_path / "a.html").read_text()
+    assert title in rte.report(results, tmp_path / "b.html", unpruned=unpruned).read_text()
