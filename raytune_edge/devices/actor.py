@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ObjectLostError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytune_edge.config import Timing
@@ -19,7 +19,7 @@ from raytune_edge.errors import DeviceDiedError, DeviceError, DeviceTimeoutError
 from raytune_edge.records import Measurement
 from raytune_edge.runtimes import DeviceFacts, DeviceSpec, Instrument
 
-__all__ = ["DeviceActor", "DeviceLine", "Opened", "Payload"]
+__all__ = ["CallerLostError", "DeviceActor", "DeviceLine", "Opened", "Payload"]
 
 Payload = tuple[bytes, Any]
 """ONNX bytes, and the sample to take the accuracy from or None; travels by reference."""
@@ -28,6 +28,10 @@ _QUIET_LIMIT_S = 10.0
 _GRACE_S = 12.0
 _OVERRUN_S = 45.0
 """Beyond a request's own limit: starting a child (30 s) and ending one (10 s)."""
+
+
+class CallerLostError(DeviceError):
+    """The process that sent a request has ended, and its model with it: no fault of the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,7 @@ class DeviceActor:
 
 
 class DeviceLine:
-    """A device actor as the pool reaches it: each call ends in a value or a `RaytuneEdgeError`.
+    """A device actor as the pool reaches it: each call ends in a value or an error of ours.
 
     The actor is made when it is needed, also again after it or its host was lost. It has no
     restarts and no retries of Ray's: the pool owns the ladder, and must know what was lost.
@@ -123,6 +127,8 @@ class DeviceLine:
 
         Raises:
             UnsupportedModelError: If the runtime refuses the model.
+            ValueError: If sample or settings do not fit the model.
+            CallerLostError: If the model is lost with the process that sent it.
             DeviceError: If anything else went wrong.
         """
         if self._actor is None:
@@ -151,8 +157,10 @@ class DeviceLine:
             ) from None
         except RayTaskError as error:
             cause = error.cause
-            if isinstance(cause, RaytuneEdgeError):
+            if isinstance(cause, RaytuneEdgeError | ValueError):
                 raise cause from None
+            if isinstance(cause, ObjectLostError):
+                raise CallerLostError(f"the request's model is lost: {cause}") from error
             raise DeviceError(f"{self.device_id}: {cause!r}") from error
         except RayError as error:
             await self.end(grace_s=0.0)

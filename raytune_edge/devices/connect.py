@@ -40,6 +40,7 @@ def connect_devices(
     sentinel_every: int | None = None,
     cooldown_s: float = 10.0,
     quarantine_s: float = 60.0,
+    linger_s: float = 60.0,
 ) -> DevicePool:
     """Connect to the pool of devices, made if this is the first to connect.
 
@@ -60,6 +61,8 @@ def connect_devices(
             script of faults is for requests.
         cooldown_s: Pause that drift of the reference model asks for.
         quarantine_s: Shortest time in quarantine, after four failures in succession.
+        linger_s: How long the pool outlives its last driver, so that one that was killed and is
+            started again finds its devices warm.
 
     Raises:
         NoDeviceError: If Ray isn't initialised, no node has the resource, no device answers, or
@@ -83,6 +86,7 @@ def connect_devices(
         sentinel_every=sentinel_every,
         cooldown_s=cooldown_s,
         quarantine_s=quarantine_s,
+        linger_s=linger_s,
     )
     deadline = time.monotonic() + timeout_s
     _wait_for_host(resource, deadline)

@@ -16,7 +16,7 @@ from raytune_edge.devices.desk import Answer, Desk, Order
 from raytune_edge.devices.sentinel import reference_model
 from raytune_edge.devices.status import PoolStatus
 from raytune_edge.devices.unit import Unit
-from raytune_edge.errors import DeviceError, NoDeviceError
+from raytune_edge.errors import DeviceError, NoDeviceError, OutputError
 from raytune_edge.records import Measurement
 from raytune_edge.runtimes import DeviceFacts, DeviceSpec
 from raytune_edge.store import Store
@@ -26,7 +26,6 @@ __all__ = ["Coordinator", "PoolSettings"]
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 2.0
-_LINGER_S = 60.0
 _IDLE_GRACE_S = 12.0
 _BUSY_GRACE_S = 2.0
 
@@ -41,6 +40,7 @@ class PoolSettings:
     sentinel_every: int
     cooldown_s: float
     quarantine_s: float
+    linger_s: float
 
     def __post_init__(self) -> None:
         checks = {
@@ -48,6 +48,7 @@ class PoolSettings:
             "sentinel_every": (self.sentinel_every >= 0, "at least 0"),
             "cooldown_s": (self.cooldown_s >= 0, "at least 0"),
             "quarantine_s": (self.quarantine_s > 0, "more than 0"),
+            "linger_s": (self.linger_s >= 0, "at least 0"),
         }
         for name, (ok, expected) in checks.items():
             if not ok:
@@ -59,8 +60,7 @@ class PoolSettings:
 class Coordinator:
     """Keeps a `Unit` at work for each unit of the resource, as hosts come and go.
 
-    It lives as long as a driver that is connected, and a minute more, so that a driver that was
-    killed and started again finds it. If its own process is lost, Ray starts it again on any
+    It lives as long as a driver that is connected, and ``linger_s`` more. If its own process is lost, Ray starts it again on any
     node, and puts the calls that wait to it once more.
     """
 
@@ -163,7 +163,7 @@ class Coordinator:
             self._forget(experiment, "the driver of its experiment has ended")
         now = time.monotonic()
         self._alone_since = None if live else self._alone_since or now
-        if self._alone_since is not None and now - self._alone_since >= _LINGER_S:
+        if self._alone_since is not None and now - self._alone_since >= self._settings.linger_s:
             logger.info("no experiment is connected any more: the pool ends")
             await self._end()
             ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
@@ -243,20 +243,29 @@ class _AtWork:
 
 
 class _Stores:
-    """The stores that experiments named, each opened once; SQLite works beside the event loop."""
+    """The stores that experiments named, each opened once; SQLite works beside the event loop.
+
+    A store that cannot be opened any more, after the pool had to move to another host, costs no
+    measurement.
+    """
 
     def __init__(self) -> None:
-        self._opened: dict[str, Store] = {}
+        self._opened: dict[str, Store | None] = {}
 
-    async def open(self, folder: str) -> Store:
-        if folder not in self._opened:
+    async def open(self, folder: str) -> None:
+        """Open a store.
+
+        Raises:
+            OutputError: If its folder cannot be written.
+        """
+        if self._opened.get(folder) is None:
             self._opened[folder] = await asyncio.to_thread(Store, folder)
-        return self._opened[folder]
 
     async def get(self, order: Order, facts: DeviceFacts) -> Measurement | None:
-        if not (order.store and order.use_store and order.signature):
+        """The kept measurement that may answer, if there is one."""
+        store = await self._store_of(order)
+        if store is None or not order.use_store:
             return None
-        store = await self.open(order.store)
         device_name, runtime = _kind(facts)
         return await asyncio.to_thread(
             store.get,
@@ -268,9 +277,20 @@ class _Stores:
         )
 
     async def put(self, order: Order, measurement: Measurement) -> None:
-        if order.store and order.signature:
-            store = await self.open(order.store)
+        """Keep a measurement where its experiment wants it."""
+        if (store := await self._store_of(order)) is not None:
             await asyncio.to_thread(store.put, measurement, order.timing)
+
+    async def _store_of(self, order: Order) -> Store | None:
+        if not (order.store and order.signature):
+            return None
+        if order.store not in self._opened:
+            try:
+                await self.open(order.store)
+            except OutputError as error:
+                logger.warning("measurements are not kept: %s", error)
+                self._opened[order.store] = None
+        return self._opened[order.store]
 
 
 def _kind(facts: DeviceFacts) -> tuple[str, str]:

@@ -20,8 +20,8 @@ __all__ = ["Answer", "Desk", "Job", "Order"]
 
 logger = logging.getLogger(__name__)
 
-Answer = Measurement | RaytuneEdgeError
-"""A value or a typed error, never both and never neither."""
+Answer = Measurement | RaytuneEdgeError | ValueError
+"""A value or a typed error, never both and never neither; a ValueError is the caller's mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ class Pending:
 
         Raises:
             UnsupportedModelError: If the device's runtime refuses the model.
+            ValueError: If sample or settings do not fit the model.
             DeviceError: If the pool gave up, or the request's own limits have passed.
             TimeoutError: If there is no answer after ``timeout_s``; the request goes on, and
                 `result` may be called again.
@@ -54,7 +55,7 @@ class Pending:
             raise TimeoutError(f"no answer yet after {timeout_s:g} s; ask again later") from None
         except RayError as error:
             raise _gone(self._resource, error) from error
-        if isinstance(answer, RaytuneEdgeError):
+        if isinstance(answer, Exception):
             raise answer
         assert isinstance(answer, Measurement)
         return answer

@@ -23,6 +23,7 @@ TIMING = Timing(
     min_blocks=5,
     block_requests=50,
     block_s=0.1,
+    min_s=0.0,
     max_s=0.3,
     pressure_retries=3,
     throughput_s=0,
@@ -78,10 +79,7 @@ class Sentinel:
     @property
     def flag(self) -> str:
         """What records are flagged with meanwhile."""
-        return (
-            f"the device drifts: its reference model takes {self.drift or 0.0:+.1%} of what it "
-            "took at the start"
-        )
+        return f"the device drifts: its reference model is {self.drift or 0.0:+.1%} off the start"
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from raytune_edge.config import Timing
-from raytune_edge.devices.actor import Opened
+from raytune_edge.devices.actor import CallerLostError, Opened
 from raytune_edge.devices.desk import Desk, Job, Order
 from raytune_edge.devices.health import Health
 from raytune_edge.devices.sentinel import RUNS, TIMING, Sentinel
@@ -22,6 +22,9 @@ from raytune_edge.runtimes import DeviceFacts
 __all__ = ["Kept", "Line", "Unit"]
 
 logger = logging.getLogger(__name__)
+
+_NOT_THE_DEVICE = (UnsupportedModelError, ValueError, CallerLostError)
+"""Errors that another try, or another device, would meet as well."""
 
 
 class Line(Protocol):
@@ -128,7 +131,7 @@ class Unit:
             if measurement is None:
                 measurement = await self._measure(order)
             self._desk.answer(job, measurement, started_at=started_at)
-        except UnsupportedModelError as error:
+        except _NOT_THE_DEVICE as error:
             self._desk.answer(job, error, started_at=started_at)
         except asyncio.CancelledError:
             await self._give_back(job, DeviceDiedError(f"{self.line.device_id} has left the pool"))
@@ -184,9 +187,13 @@ class Unit:
         """One step of the ladder."""
         step = self._health.failed(error)
         logger.warning(
-            "%s: %s; %s", *(self.line.device_id, error, "quarantined" if step.quarantine else ""),
+            "%s: %s; %s for %g s",
+            self.line.device_id,
+            error,
+            "in quarantine" if step.quarantine else "left alone",
+            step.pause_s,
             exc_info=None if isinstance(error, DeviceError) else error,
-        )  # fmt: skip
+        )
         reason = f"{type(error).__name__}: {error}"
         self._retry_at = time.monotonic() + step.pause_s
         self._note(last_error=reason, failed=self._status.failed + 1, reason=reason)

@@ -1,0 +1,84 @@
+"""Cores for measuring children."""
+
+from pathlib import Path
+
+import pytest
+
+from raytune_edge.devices import cores
+from raytune_edge.devices.cores import allowed_cores, quiet_cores, wait_for_quiet
+
+
+def singles(count: int) -> list[frozenset[int]]:
+    return [frozenset({cpu}) for cpu in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "units", "expected"),
+    [
+        (singles(4), 1, [{3}]),
+        (singles(4), 2, [{3}, {2}]),
+        (singles(2), 2, [{1}]),  # one is left for everything else
+        (singles(1), 1, []),
+        ([], 1, []),
+        ([frozenset({0, 4}), frozenset({1, 5})], 1, [{1, 5}]),  # the sibling is kept free as well
+        ([frozenset({0, 1})], 1, [{1}]),  # two hardware threads of one core
+        ([frozenset({0, 2}), frozenset({1, 3})], 2, [{3}, {1}]),
+    ],
+)
+def test_each_unit_gets_a_core_while_one_is_left(
+    allowed: list[frozenset[int]], units: int, expected: list[set[int]]
+) -> None:
+    assert quiet_cores(allowed, units) == [frozenset(each) for each in expected]
+
+
+def test_what_this_process_may_use_is_each_cpu_once() -> None:
+    cpus = [cpu for core in allowed_cores() for cpu in core]
+    assert sorted(cpus) == sorted(set(cpus))
+    assert cpus
+
+
+def pressure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, totals_us: list[int]) -> list[float]:
+    """Let the kernel tell these totals, and the clock run by the pauses slept."""
+    file, slept = tmp_path / "cpu", [0.0]
+    left = iter(totals_us)
+
+    def tell() -> float:
+        file.write_text(f"some avg10=0.00 avg60=0.00 total={next(left)}\nfull total=7\n")
+        return real()
+
+    real = cores._pressure_s
+    monkeypatch.setattr(cores, "Path", lambda path: file if "pressure" in path else Path(path))
+    monkeypatch.setattr(cores, "_pressure_s", tell)
+    monkeypatch.setattr(cores.time, "sleep", lambda s: slept.append(slept[-1] + s))
+    monkeypatch.setattr(cores.time, "monotonic", lambda: slept[-1])
+    return slept
+
+
+def test_a_quiet_host_is_not_waited_for_longer_than_a_look(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slept = pressure(monkeypatch, tmp_path, [1_000_000, 1_020_000])
+    wait_for_quiet(max_pressure=0.1, limit_s=10.0)
+    assert slept[-1] <= 0.5
+
+
+def test_a_host_that_gets_quiet_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    totals = [0, 250_000, 500_000, 750_000, 750_000]
+    slept = pressure(monkeypatch, tmp_path, totals)
+    wait_for_quiet(max_pressure=0.1, limit_s=10.0)
+    assert slept[-1] == 1.0
+
+
+def test_a_host_that_stays_busy_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slept = pressure(monkeypatch, tmp_path, list(range(0, 100_000_000, 250_000)))
+    assert wait_for_quiet(max_pressure=0.1, limit_s=3.0) == 3.0
+    assert slept[-1] == 3.0
+
+
+def test_a_kernel_that_does_not_tell_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "_pressure_s", lambda: None)
+    assert wait_for_quiet(max_pressure=0.1, limit_s=3.0) == 0.0
