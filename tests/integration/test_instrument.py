@@ -1,7 +1,9 @@
-"""Real children: what every device does, the fake as well as OpenVINO's CPU, and all that fails."""
+"""Real children: what is special to a device, and all that fails."""
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+import raytune_edge
 from raytune_edge.config import Timing
 from raytune_edge.errors import (
     DeviceDiedError,
@@ -24,7 +27,13 @@ from raytune_edge.errors import (
     UnsupportedModelError,
 )
 from raytune_edge.export import export_onnx
-from raytune_edge.runtimes import MAX_MODEL_BYTES, Instrument, check_model_bytes, device_spec
+from raytune_edge.runtimes import (
+    MAX_MODEL_BYTES,
+    DeviceSpec,
+    Instrument,
+    check_model_bytes,
+    device_spec,
+)
 from raytune_edge.testing import FakeDevice
 
 QUICK = Timing(min_s=0.0, max_s=2.0, throughput_s=0.1, warmup_s=0.05, timeout_s=30.0)
@@ -43,7 +52,7 @@ def network(width: int = 8) -> bytes:
 
 
 @pytest.fixture
-def instrument() -> Iterator[Callable[[Any], Instrument]]:
+def instrument() -> Iterator[Callable[..., Instrument]]:
     made: list[Instrument] = []
 
     def make(device: Any, **options: Any) -> Instrument:
@@ -55,73 +64,8 @@ def instrument() -> Iterator[Callable[[Any], Instrument]]:
         each.close()
 
 
-@pytest.mark.parametrize("device", ["CPU", FakeDevice()], ids=["openvino", "fake"])
-class TestEveryDevice:
-    """What a runtime must do, whichever it is."""
-
-    def test_it_says_what_it_is(self, device: Any, instrument: Callable[[Any], Instrument]) -> None:
-        each = instrument(device)
-        facts = each.hello()
-        assert facts.device_name
-        assert facts.runtime.split()[1][0].isdigit()
-        assert facts.pid == each.pid
-
-    def test_a_record_is_whole(self, device: Any, instrument: Callable[[Any], Instrument]) -> None:
-        record = instrument(device).measure(network(), QUICK, signature="abc")
-        assert record.latency_min_ms <= record.latency_p50_ms <= record.latency_p90_ms
-        assert record.latency_p90_ms <= record.latency_p99_ms
-        assert record.latency_p50_low_ms <= record.latency_p50_ms <= record.latency_p50_high_ms
-        assert record.samples >= 5
-        assert record.throughput_fps > 0
-        assert record.signature == "abc"
-        assert not record.cached
-        assert record.layers == ()
-
-    def test_layers_are_profiled_on_request(
-        self, device: Any, instrument: Callable[[Any], Instrument]
-    ) -> None:
-        timing = Timing(profile=True, min_s=0.0, max_s=1.0, throughput_s=0.0)
-        record = instrument(device).measure(network(), timing)
-        assert record.layers
-        assert record.device_latency_ms == pytest.approx(sum(each.ms for each in record.layers))
-
-    def test_accuracy_is_taken_from_a_sample(
-        self, device: Any, instrument: Callable[[Any], Instrument]
-    ) -> None:
-        images = np.random.default_rng(0).random((20, 3, 16, 16), dtype=np.float32)
-        record = instrument(device).measure(network(), QUICK, sample=(images, np.arange(20) % 10))
-        assert record.top1 is not None
-        assert record.top5 is not None
-        assert 0 <= record.top1 <= record.top5 <= 1
-
-    def test_it_ends_when_it_is_closed(
-        self, device: Any, instrument: Callable[[Any], Instrument]
-    ) -> None:
-        each = instrument(device)
-        pid = each.hello().pid
-        each.close()
-        assert not Path(f"/proc/{pid}").exists()
-        assert each.measure(network(), QUICK).samples > 0
-
-    @pytest.mark.parametrize("content", [b"", b"# a text file\n"], ids=["empty", "text"])
-    def test_what_is_no_model_is_the_models_fault(
-        self, device: Any, content: bytes, instrument: Callable[[Any], Instrument]
-    ) -> None:
-        with pytest.raises(UnsupportedModelError):
-            instrument(device).measure(content, QUICK)
-
-    def test_a_killed_child_is_told_and_the_next_request_is_served(
-        self, device: Any, instrument: Callable[[Any], Instrument]
-    ) -> None:
-        each = instrument(device)
-        os.kill(each.hello().pid, signal.SIGKILL)
-        with pytest.raises(DeviceError):
-            each.measure(network(), QUICK)
-        assert each.measure(network(), QUICK).latency_p50_ms > 0
-
-
 def test_accuracy_on_the_device_is_that_of_pytorch(
-    instrument: Callable[[Any], Instrument],
+    instrument: Callable[..., Instrument],
 ) -> None:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(27, 10)).eval()
@@ -149,7 +93,7 @@ def test_accuracy_on_the_device_is_that_of_pytorch(
     ],
 )
 def test_each_fault_is_a_typed_error_and_the_next_answer_is_right(
-    fault: Any, error: type[Exception], instrument: Callable[[Any], Instrument]
+    fault: Any, error: type[Exception], instrument: Callable[..., Instrument]
 ) -> None:
     each = instrument(FakeDevice(latency_ms=2.0, faults=["ok", fault]))
     timing = Timing(timeout_s=1.0 if fault == "hang" else 20.0)
@@ -161,24 +105,98 @@ def test_each_fault_is_a_typed_error_and_the_next_answer_is_right(
     assert each.measure(network(), timing).latency_p50_ms == pytest.approx(2.0, rel=0.02)
 
 
-def test_a_child_that_hangs_does_not_outlive_its_parent(
-    instrument: Callable[[Any], Instrument],
+def gone(pid: int, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while (alive := Path(f"/proc/{pid}").exists()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not alive
+
+
+@pytest.mark.parametrize("faults", ["[]", "['hang']"], ids=["idle", "hanging"])
+def test_a_child_does_not_outlive_its_parent(faults: str) -> None:
+    parent = f"""
+import os, threading, time
+from raytune_edge.runtimes import Instrument, device_spec
+from raytune_edge.testing import FakeDevice
+each = Instrument(device_spec(FakeDevice(any_model=True, faults={faults})))
+print(each.hello().pid, flush=True)
+threading.Thread(target=each.measure, args=(b"model",), daemon=True).start()
+time.sleep(0.5)
+os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL
+    assert gone(int(done.stdout), within_s=5.0)
+
+
+def test_a_busy_neighbour_on_the_core_is_told(instrument: Callable[..., Instrument]) -> None:
+    core = max(os.sched_getaffinity(0))
+    timing = Timing(min_s=0.0, max_s=1.0, block_s=0.3, pressure_retries=1, throughput_s=0.0)
+    hog = subprocess.Popen(
+        [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"]
+    )
+    try:
+        record = instrument("CPU", core=core).measure(network(64), timing)
+    finally:
+        hog.kill()
+        hog.wait()
+    assert record.cpu_wait is not None
+    assert record.cpu_wait > 0.2
+    assert "wanted by others" in record.flags[0]
+
+
+def test_what_a_plugin_prints_is_not_taken_for_an_answer(tmp_path: Path) -> None:
+    child = Path(raytune_edge.__file__).parent / "runtimes" / "worker" / "__main__.py"
+    code = f"""
+import importlib.util, os
+spec = importlib.util.spec_from_file_location("child", {str(child)!r})
+child = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(child)
+answers = child.private_output()
+os.write(1, b"noise of a native plugin")
+answers.write("answer")
+answers.flush()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "answer"
+    assert done.stderr == "noise of a native plugin"
+
+
+def test_the_fakes_latency_can_be_a_function_of_the_model(
+    instrument: Callable[..., Instrument],
 ) -> None:
-    each = instrument(FakeDevice(faults=["hang"]))
-    pid = each.hello().pid
-    with pytest.raises(DeviceTimeoutError):
-        each.measure(network(), Timing(timeout_s=0.5))
-    assert not Path(f"/proc/{pid}").exists()
+    each = instrument(FakeDevice(latency_ms=lambda model: len(model) / 10, any_model=True))
+    assert each.measure(b"x" * 20, QUICK).latency_p50_ms == pytest.approx(2.0, rel=0.02)
+    assert each.measure(b"x" * 50, QUICK).latency_p50_ms == pytest.approx(5.0, rel=0.02)
+
+
+def test_an_interpreter_that_is_missing_is_named(instrument: Callable[..., Instrument]) -> None:
+    spec = DeviceSpec(device="CPU", python="/no/such/python")
+    with pytest.raises(DeviceDiedError, match="/no/such/python"):
+        instrument(spec).hello()
+
+
+def test_a_runtime_that_is_missing_is_named(instrument: Callable[..., Instrument]) -> None:
+    with pytest.raises(DeviceDiedError, match="No module named 'nowhere'"):
+        instrument(DeviceSpec(device="CPU", runtime="nowhere")).hello()
+
+
+def test_a_sample_that_does_not_fit_is_the_callers_fault(
+    instrument: Callable[..., Instrument],
+) -> None:
+    sample = (np.zeros((2, 3, 8, 8), np.float32), np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match=r"takes \[\(1, 3, 16, 16\)\].*\(1, 3, 8, 8\)"):
+        instrument("CPU").measure(network(), QUICK, sample=sample)
 
 
 def test_a_device_that_is_not_there_is_told_with_those_that_are(
-    instrument: Callable[[Any], Instrument],
+    instrument: Callable[..., Instrument],
 ) -> None:
     with pytest.raises(NoDeviceError, match=r"no device 'GPU'.*CPU"):
         instrument("GPU").hello()
 
 
-def test_a_file_that_is_cut_short_is_refused(instrument: Callable[[Any], Instrument]) -> None:
+def test_a_file_that_is_cut_short_is_refused(instrument: Callable[..., Instrument]) -> None:
     whole = network()
     with pytest.raises(UnsupportedModelError, match="whole ONNX file"):
         instrument("CPU").measure(whole[: len(whole) // 2], QUICK)
@@ -207,7 +225,7 @@ def relu(shape: list[Any], inputs: int = 1) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def test_a_dynamic_shape_needs_to_be_given(instrument: Callable[[Any], Instrument]) -> None:
+def test_a_dynamic_shape_needs_to_be_given(instrument: Callable[..., Instrument]) -> None:
     each = instrument("CPU")
     model = relu(["batch", 3, 8, 8])
     with pytest.raises(UnsupportedModelError, match=r"dynamic.*Timing\(input_shape="):
@@ -216,5 +234,5 @@ def test_a_dynamic_shape_needs_to_be_given(instrument: Callable[[Any], Instrumen
     assert each.measure(model, timing).samples > 0
 
 
-def test_several_inputs_are_measured(instrument: Callable[[Any], Instrument]) -> None:
+def test_several_inputs_are_measured(instrument: Callable[..., Instrument]) -> None:
     assert instrument("CPU").measure(relu([1, 3, 8, 8], inputs=2), QUICK).samples > 0

@@ -73,7 +73,9 @@ def measure(runtime, device, request):
     start = time.perf_counter()
     compiled.infer()
     first_ms = (time.perf_counter() - start) * 1e3
+    scored = accuracy(compiled, request["sample"]) if request.get("sample") else {}
     result = time_latency(compiled.infer, settings, runtime.clock)
+    result.update(scored)
     result.update(compiled.facts())
     result.update(read_s=read_s, compile_s=compile_s, first_inference_ms=first_ms)
     if settings["throughput_s"] > 0:
@@ -85,8 +87,6 @@ def measure(runtime, device, request):
     else:
         result["throughput_fps"] = len(result["samples_ms"]) / result["timed_s"]
         result["requests_in_flight"] = 1
-    if request.get("sample"):
-        result.update(accuracy(compiled, request["sample"]))
     if settings["profile"]:
         profiled = runtime.compile(model, device, settings, profile=True)
         profiled.infer()

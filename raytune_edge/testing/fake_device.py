@@ -1,17 +1,17 @@
-"""Test tuning scripts without hardware: a device that isn't there, with faults by script."""
+"""A device that isn't there, with faults by script."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from raytune_edge.runtimes import DeviceSpec
 
-__all__ = ["Fault", "FakeDevice"]
+__all__ = ["FakeDevice", "Fault"]
 
 Fault = Literal["ok", "die", "segfault", "hang", "garbage", "replay", "error", "unsupported"]
 """What happens to one measurement: ``die`` and ``segfault`` end the child, ``hang`` never answers,
@@ -27,7 +27,7 @@ class FakeDevice:
     figures are exact and come at once.
 
     Attributes:
-        latency_ms: Of a model without weights.
+        latency_ms: Of a model without weights; or a function from the ONNX bytes to it.
         ms_per_megabyte: Added for the model's size, so that smaller networks are faster.
         spread: Latencies vary by up to this fraction either way.
         drift: Each measurement finds the device slower than the last by this fraction.
@@ -42,7 +42,7 @@ class FakeDevice:
         ValueError: On construction, for a fault that isn't in `Fault`.
     """
 
-    latency_ms: float = 1.0
+    latency_ms: float | Callable[[bytes], float] = 1.0
     ms_per_megabyte: float = 0.0
     spread: float = 0.01
     drift: float = 0.0
@@ -60,8 +60,15 @@ class FakeDevice:
         object.__setattr__(self, "_script", script)
         values = asdict(self)
         del values["_script"]
+        if callable(self.latency_ms):
+            values["latency_ms"] = None
         script.write_text(json.dumps(values))
 
     def spec(self) -> DeviceSpec:
         """What `connect_devices` and `runtimes.Instrument` make a child of."""
-        return DeviceSpec(device="FAKE", runtime="fake", option=str(self._script))
+        hints = self._hints if callable(self.latency_ms) else None
+        return DeviceSpec(device="FAKE", runtime="fake", option=str(self._script), hints=hints)
+
+    def _hints(self, onnx_bytes: bytes) -> Mapping[str, Any]:
+        assert callable(self.latency_ms)
+        return {"latency_ms": self.latency_ms(onnx_bytes)}
