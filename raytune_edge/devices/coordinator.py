@@ -60,8 +60,8 @@ class PoolSettings:
 class Coordinator:
     """Keeps a `Unit` at work for each unit of the resource, as hosts come and go.
 
-    It lives as long as a driver that is connected, and ``linger_s`` more. If its own process is lost, Ray starts it again on any
-    node, and puts the calls that wait to it once more.
+    It lives as long as a driver that is connected, and ``linger_s`` more. If its own process is
+    lost, Ray starts it again on any node, and puts the calls that wait to it once more.
     """
 
     def __init__(self, settings: PoolSettings, experiment: str, job: str) -> None:
