@@ -30,7 +30,8 @@ from raytune_edge.export import export_onnx
 from raytune_edge.training import evaluate
 
 # Some CPUs run in bfloat16 by default; with f32 the figures mean the same on all of them.
-TIMING = rte.Timing(precision="f32")
+# Per-layer times are for the report.
+TIMING = rte.Timing(precision="f32", profile=True)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -46,17 +47,13 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def measure_baseline(task: rte.Task, devices: rte.DevicePool, path: Path) -> dict[str, float]:
-    """Latency and test accuracy of the unpruned network; a second run reads them from ``path``."""
+def measure_baseline(task: rte.Task, devices: rte.DevicePool, path: Path) -> rte.Measurement:
+    """The unpruned network, layer by layer; a second run reads the figures from ``path``."""
     if not path.exists():
         exported = export_onnx(task.baseline(), task.example())
-        accuracy = evaluate(task.baseline(), task.loaders().test)
-        values = {
-            "latency_p50_ms": devices.measure(exported.onnx, timing=TIMING).latency_p50_ms,
-            "test_top1": accuracy.top1,
-        }
-        path.write_text(json.dumps(values))
-    return json.loads(path.read_text())
+        measurement = devices.measure(exported.onnx, timing=TIMING)
+        path.write_text(json.dumps(measurement.to_dict()))
+    return rte.Measurement.from_dict(json.loads(path.read_text()))
 
 
 def make_tuner(
@@ -93,8 +90,13 @@ def make_tuner(
             verbose=0,
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             callbacks=[
-                rte.ProgressCallback(),
-                rte.WandbCallback(project="raytune_edge", dir=str(folder)),
+                rte.ProgressCallback(devices=devices),
+                rte.RunRecordCallback(),
+                rte.WandbCallback(
+                    project="raytune_edge",
+                    dir=str(folder),
+                    budget_ms=recipe.objective.latency_budget_ms,
+                ),
             ],
         ),
     )
@@ -117,11 +119,12 @@ def main() -> int:
         logging_level=logging.ERROR,
     )
     devices = rte.connect_devices("CPU", resource="ncs")
-    baseline = measure_baseline(task, devices, folder / "baseline.json")
-    budget_ms = baseline["latency_p50_ms"] / 2
+    unpruned = measure_baseline(task, devices, folder / "unpruned.json")
+    unpruned_top1 = evaluate(task.baseline(), task.loaders().test).top1
+    budget_ms = unpruned.latency_p50_ms / 2
     print(
-        f"unpruned: {baseline['latency_p50_ms']:.3f} ms, top-1 on test data "
-        f"{baseline['test_top1']:.4f}; wanted: at most {budget_ms:.3f} ms"
+        f"unpruned: {unpruned.latency_p50_ms:.3f} ms, top-1 on test data {unpruned_top1:.4f}; "
+        f"wanted: at most {budget_ms:.3f} ms"
     )
     recipe = rte.Recipe(
         task=task,
@@ -133,13 +136,13 @@ def main() -> int:
     devices.close()
     ray.shutdown()
 
-    written = rte.write_results(results, folder, budget_ms=budget_ms)
+    written = rte.write_results(results, folder, budget_ms=budget_ms, unpruned=unpruned)
     print(rte.front_table(results))
     best = best_trial(results)
     if best is not None:
         print(
-            f"best: {best['latency_p50_ms']:.3f} ms instead of {baseline['latency_p50_ms']:.3f}, "
-            f"top-1 on test data {best['test_top1']:.4f} instead of {baseline['test_top1']:.4f}"
+            f"best: {best['latency_p50_ms']:.3f} ms instead of {unpruned.latency_p50_ms:.3f}, "
+            f"top-1 on test data {best['test_top1']:.4f} instead of {unpruned_top1:.4f}"
         )
     done = int(rte.to_frame(results)["finished"].sum())
     if done < arguments.trials:

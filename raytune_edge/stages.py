@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ class Network:
     Attributes:
         model: On the trial's device; changed in place by retraining.
         plan: Kept channels by group.
+        removed: The channels that were removed, by group.
         settings: The recipe's, with what the trial's config says otherwise.
         loaders: The task's data.
         resume: State of the training loop to go on from; None at the start.
@@ -61,6 +62,7 @@ class Network:
 
     model: nn.Module
     plan: pruning.Plan
+    removed: Mapping[str, Sequence[int]]
     settings: Retrain
     loaders: Loaders
     resume: dict[str, Any] | None = None
@@ -88,16 +90,16 @@ def prune_baseline(config: Mapping[str, Any], recipe: Recipe, report: Report) ->
             groups, moves.ratios, round_to=recipe.round_to, min_keep=recipe.min_keep
         )
         loaders = task.loaders()
-        model = pruning.prune(
-            baseline,
-            example,
-            plan,
-            criterion=moves.criterion or recipe.criterion,
-            kind={group.name: recipe.kind for group in groups} | dict(moves.kinds),
-            backend=recipe.backend,
-            seed=recipe.seed,
-            data=loaders.train,
-        )
+        ranking: dict[str, Any] = {
+            "criterion": moves.criterion or recipe.criterion,
+            "kind": {group.name: recipe.kind for group in groups} | dict(moves.kinds),
+            "seed": recipe.seed,
+            "data": loaders.train,
+        }
+        torch.manual_seed(recipe.seed)
+        removed = pruning.removed_channels(baseline, example, plan, **ranking)
+        torch.manual_seed(recipe.seed)
+        model = pruning.prune(baseline, example, plan, backend=recipe.backend, **ranking)
     before, after = (counting.count(each, example) for each in (baseline, model))
     model.to(training.best_device())
     settings = dataclasses.replace(
@@ -105,7 +107,13 @@ def prune_baseline(config: Mapping[str, Any], recipe: Recipe, report: Report) ->
         epochs=recipe.retrain.epochs if moves.epochs is None else moves.epochs,
         lr=recipe.retrain.lr if moves.lr is None else moves.lr,
     )
-    network = Network(model=model, plan=plan, settings=settings, loaders=loaders)
+    network = Network(
+        model=model,
+        plan=plan,
+        removed={group.name: channels for group, channels in removed.items()},
+        settings=settings,
+        loaders=loaders,
+    )
     if checkpoint := tune.get_checkpoint():
         return _resume(network, checkpoint, report)
     report.add(
@@ -298,7 +306,7 @@ def result_files(
     """The checkpoint of a finished trial: all that is needed to deploy its network."""
     return {
         "model.onnx": exported.onnx,
-        "plan.json": _json_bytes(network.plan.to_dict()),
+        "plan.json": _json_bytes(network.plan.to_dict() | {"removed": network.removed}),
         "measurement.json": _json_bytes(measurement.to_dict()),
         "state_dict.pt": _torch_bytes(network.model.cpu().state_dict()),
     }

@@ -117,7 +117,9 @@ def test_a_feasible_network_is_retrained_measured_and_kept(run: Callable[..., An
     assert set(sums) == {"model.onnx", "plan.json", "measurement.json", "state_dict.pt"}
     measurement = Measurement.from_dict(json.loads(files["measurement.json"]))
     assert measurement.model_sha256 == sums["model.onnx"]
-    assert json.loads(files["plan.json"])["kept"]["0"] == 8
+    plan = json.loads(files["plan.json"])
+    assert plan["kept"]["0"] == 8
+    assert len(plan["removed"]["0"]) == 8
 
 
 @pytest.mark.parametrize(("gate", "epochs"), [("wait", 0), ("off", 3)])
