@@ -97,13 +97,16 @@ def connect_devices(
         store=os.path.abspath(store) if store is not None else "",
         max_age_s=max_age_s,
     )
-    coordinator = _join(pool, settings)
-    waited = coordinator.ready.remote(max(1.0, deadline - time.monotonic()))
-    status: PoolStatus = ask(waited, resource)
-    if status.devices and all(each.quarantined for each in status.devices):
+    try:
+        coordinator = _join(pool, settings)
+        waited = coordinator.ready.remote(max(1.0, deadline - time.monotonic()))
+        status: PoolStatus = ask(waited, resource)
+        if status.devices and all(each.quarantined for each in status.devices):
+            told = "; ".join(f"{each.device_id}: {each.reason}" for each in status.devices)
+            raise NoDeviceError(f"no device of {resource!r} can be used: {told}")
+    except BaseException:
         pool.close()
-        told = "; ".join(f"{each.device_id}: {each.reason}" for each in status.devices)
-        raise NoDeviceError(f"no device of {resource!r} can be used: {told}")
+        raise
     logger.info("measuring on %d x %s (%s)", len(status.devices), status.device, resource)
     return pool
 

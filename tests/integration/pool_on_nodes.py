@@ -60,14 +60,8 @@ def p50s(pending: list) -> list[float]:
 
 
 def children_of(pid: int) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            if f"\nPPid:\t{pid}\n" in status.read_text():
-                found.append(int(status.parent.name))
-        except OSError:
-            continue
-    return found
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 def gone(pids: list[int], limit_s: float = 30.0) -> bool:
@@ -143,9 +137,7 @@ def main() -> None:
     command = [sys.executable, "-c", DRIVER, cluster.address, DEVICE.spec().option]
     pids = []
     for _ in range(2):
-        driver = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         pids.append(json.loads(driver.stdout.readline()))
         driver.send_signal(signal.SIGKILL)
         driver.wait()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 import torch
@@ -20,12 +21,19 @@ from raytune_edge.errors import (
     DeviceBusyError,
     DeviceError,
     NoDeviceError,
+    OutputError,
     UnsupportedModelError,
 )
 from raytune_edge.export import ExportedModel, export_onnx
 from raytune_edge.testing import FakeDevice
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes that ``pid`` has started."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +179,92 @@ def test_another_device_is_refused_while_the_pool_lives(
     connect(FakeDevice())
     with pytest.raises(NoDeviceError, match=r"close\(\) that pool first"):
         connect(FakeDevice())
+
+
+def test_no_experiment_can_starve_another(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    device = FakeDevice(busy_s=0.3)
+    greedy, modest = connect(device), connect(device)
+    many = [greedy.submit(model.onnx, priority=9) for _ in range(20)]
+    one = modest.submit(model.onnx)
+    assert one.result(60.0).queue_wait_s < 3.0
+    assert modest.status().places == ()
+    assert len(greedy.status().places) >= 10
+    greedy.close()
+    with pytest.raises(DeviceError, match="closed by its experiment"):
+        many[-1].result(10.0)
+    assert modest.measure(model.onnx).samples > 0
+
+
+def test_drift_is_told_and_flagged(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect(FakeDevice(drift=0.03), sentinel_every=2, cooldown_s=0.0)
+    records = [pool.measure(model.onnx) for _ in range(8)]
+    assert records[0].flags == ()
+    assert any("drifts" in flag for flag in records[-1].flags)
+    drifting = [each for each in pool.status().devices if each.drifting]
+    assert drifting
+    assert all(each.drift is not None and each.drift > 0.02 for each in drifting)
+
+
+def test_the_callers_mistake_is_told_and_not_tried_again(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect("CPU", sentinel_every=0)
+    sample = np.zeros((2, 3, 5, 5), np.float32), np.zeros(2, np.int64)
+    timing = Timing(min_s=0.0, max_s=0.1, throughput_s=0)
+    with pytest.raises(ValueError, match="sample's images are"):
+        pool.measure(model.onnx, timing=timing, sample=sample)
+    assert [each.failed for each in pool.status().devices] == [0, 0]
+
+
+def test_an_answer_may_be_waited_for_in_parts(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pending = connect(FakeDevice(busy_s=1.0)).submit(model.onnx)
+    with pytest.raises(TimeoutError, match=r"0\.1 s"):
+        pending.result(0.1)
+    assert pending.result(30.0).samples > 0
+
+
+def test_a_model_without_bytes_does_not_travel(connect: Callable[..., DevicePool]) -> None:
+    with pytest.raises(UnsupportedModelError, match="0 bytes"):
+        connect(FakeDevice()).submit(b"")
+
+
+def test_a_store_that_cannot_be_written_is_told(
+    connect: Callable[..., DevicePool], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        connect(FakeDevice(), store=tmp_path / "file")
+
+
+def test_a_hanging_child_ends_with_its_actor(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect(FakeDevice(faults=["hang"]))
+    pool.submit(model.onnx)
+    while not (busy := [each for each in pool.status().devices if each.busy]):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    (children,) = [children_of(each.pid) for each in busy]
+    assert children
+    os.kill(busy[0].pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_the_devices_process_loads_no_torch() -> None:
+    code = (
+        "import sys, raytune_edge.devices, raytune_edge.devices.actor;print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_no_device_is_left_running_when_the_pool_is_closed(
