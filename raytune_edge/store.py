@@ -27,6 +27,8 @@ _Result = TypeVar("_Result")
 
 _FILE = "measurements.sqlite"
 _BUSY_S = 10.0
+_TROUBLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What a file can raise; the second when a message about damage quotes what cannot be decoded."""
 _LIMITS = {"timeout_s", "queue_timeout_s"}
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS measurements (
@@ -137,7 +139,7 @@ class Store:
             try:
                 with _connection(self.path) as connection:
                     return action(connection)
-            except sqlite3.DatabaseError as error:
+            except _TROUBLE as error:
                 if not _is_damage(error):
                     logger.warning("the store %s is left out this time: %s", self.path, error)
                     return otherwise
@@ -151,7 +153,7 @@ class Store:
             try:
                 with _connection(self.path) as connection:
                     _check(connection)
-            except sqlite3.DatabaseError as error:
+            except _TROUBLE as error:
                 if not _is_damage(error):
                     return
                 suffix = f".damaged-{time.time_ns()}"
@@ -170,6 +172,7 @@ class Store:
 def _connection(path: Path) -> Iterator[sqlite3.Connection]:
     """An open transaction; a connection for each, so that threads and processes need no more."""
     with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_S)) as connection:
+        connection.text_factory = lambda text: text.decode(errors="replace")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         if not connection.execute("PRAGMA schema_version").fetchone()[0]:
@@ -184,9 +187,9 @@ def _check(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(verdict)
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def _is_damage(error: Exception) -> bool:
     """SQLite's CORRUPT and NOTADB come as the base class; a lock or a full disk do not."""
-    return type(error) is sqlite3.DatabaseError
+    return type(error) in (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
 def _newest(

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raytune_edge.config import Timing
@@ -94,3 +95,25 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         Store(tmp_path / "file" / "store")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damage_anywhere_in_the_file_never_yields_a_wrong_figure(tmp_path: Path, seed: int) -> None:
+    names = [f"network {number}" for number in range(30)]
+    records = {name: kept(name, latency_p50_ms=float(n)) for n, name in enumerate(names, start=1)}
+    store = Store(tmp_path)
+    for record in records.values():
+        store.put(record, TIMING)
+    random = np.random.default_rng(seed)
+    content = bytearray(store.path.read_bytes())
+    start = int(random.integers(0, len(content) - 600))
+    content[start : start + 600] = random.bytes(600)
+    store.path.write_bytes(content)
+
+    for _ in range(2):  # as it was opened, and opened anew
+        for name, record in records.items():
+            found = get(store, signature=name)
+            assert found is None or found == dataclasses.replace(record, cached=True)
+        store = Store(tmp_path)
+    store.put(kept("after"), TIMING)
+    assert get(store, signature="after") is not None
