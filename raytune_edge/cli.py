@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand.
 
     Returns:
-        0 if all is well, 1 for an error that is told in one line on standard error.
+        0 if all is well, 1 for an error that is told in one line on standard error, and if the
+        doctor finds that nothing can be measured.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -45,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--json", action="store_true", help="print the whole record as JSON")
     measure.set_defaults(run=_measure)
 
+    doctor = commands.add_parser("doctor", help="tell what this host can measure on")
+    doctor.add_argument("--device", help="a device that must be there, such as CPU")
+    doctor.add_argument("--resource", default="ncs", help="the Ray resource to look for (ncs)")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.set_defaults(run=_doctor)
+
     report = commands.add_parser("report", help="write an experiment's report as one HTML file")
     report.add_argument("experiment", type=Path, metavar="RUN", help="Tune's experiment folder")
     report.add_argument("-o", "--output", type=Path, default=Path("report.html"))
@@ -59,12 +66,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    from raytune_edge.runtimes import Instrument, device_spec
+    from raytune_edge.runtimes import Instrument, device_spec, read_model
 
     timing = Timing(precision=arguments.precision, profile=arguments.profile)
+    onnx_bytes = read_model(arguments.model)
     instrument = Instrument(device_spec(arguments.device))
     try:
-        record = instrument.measure(arguments.model.read_bytes(), timing)
+        record = instrument.measure(onnx_bytes, timing)
     finally:
         instrument.close()
     print(json.dumps(record.to_dict(), indent=2) if arguments.json else _table(record))
@@ -81,6 +89,21 @@ def _table(record: Measurement) -> str:
         rows.append(f"{name:<22}{text} {unit}".rstrip())
     rows += [f"  {layer.ms:8.4f} ms  {layer.kind}  {layer.name}" for layer in record.layers]
     return "\n".join(rows)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from raytune_edge.doctor import examine
+
+    findings = []
+    for finding in examine(arguments.device, resource=arguments.resource):
+        findings.append(finding)
+        if not arguments.json:
+            print(f"{finding.level:<5}{finding.what}")
+            if finding.mend:
+                print(f"     mend: {finding.mend}")
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    return int(any(finding.level == "fail" for finding in findings))
 
 
 def _report(arguments: argparse.Namespace) -> int:

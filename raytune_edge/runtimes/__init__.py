@@ -6,6 +6,7 @@ from raytune_edge.runtimes.instrument import (
     DeviceSpec,
     Instrument,
     check_model_bytes,
+    read_model,
 )
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Instrument",
     "check_model_bytes",
     "device_spec",
+    "read_model",
 ]
 
 

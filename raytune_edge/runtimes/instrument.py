@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -27,7 +28,14 @@ from raytune_edge.records import Measurement
 from raytune_edge.runtimes.client import Child
 from raytune_edge.runtimes.timing import measurement
 
-__all__ = ["MAX_MODEL_BYTES", "DeviceFacts", "DeviceSpec", "Instrument", "check_model_bytes"]
+__all__ = [
+    "MAX_MODEL_BYTES",
+    "DeviceFacts",
+    "DeviceSpec",
+    "Instrument",
+    "check_model_bytes",
+    "read_model",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -211,10 +219,23 @@ def check_model_bytes(onnx_bytes: bytes) -> None:
     Raises:
         UnsupportedModelError: If there are no bytes, or more than `MAX_MODEL_BYTES`.
     """
-    if not onnx_bytes:
-        raise UnsupportedModelError("expected an ONNX model, got 0 bytes")
-    if len(onnx_bytes) > MAX_MODEL_BYTES:
+    _check_size(len(onnx_bytes))
+
+
+def read_model(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of an ONNX file; one that is too large is not read.
+
+    Raises:
+        OSError: If the file cannot be read.
+        UnsupportedModelError: If it is empty, or larger than `MAX_MODEL_BYTES`.
+    """
+    _check_size(os.path.getsize(path))
+    return Path(path).read_bytes()
+
+
+def _check_size(size_bytes: int) -> None:
+    if not 0 < size_bytes <= MAX_MODEL_BYTES:
         raise UnsupportedModelError(
-            f"expected an ONNX model of at most {MAX_MODEL_BYTES:,} bytes, got "
-            f"{len(onnx_bytes):,}; keep weights of that size out of a model for an edge device"
+            f"expected an ONNX model of at most {MAX_MODEL_BYTES:,} bytes, got {size_bytes:,} "
+            "bytes; keep large weights out of a model for an edge device"
         )

@@ -1,9 +1,12 @@
 """The commands, as a person at the device's host runs them."""
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from torch import nn
 
@@ -58,3 +61,56 @@ def test_a_device_that_is_not_there_is_told(
 ) -> None:
     assert main(["measure", str(model), "--device", "MYRIAD"]) == 1
     assert "no device 'MYRIAD'" in capsys.readouterr().err
+
+
+def test_a_file_that_is_too_large_is_refused_unread(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "huge.onnx"
+    with path.open("wb") as file:
+        file.truncate(3 * 10**9)  # takes no room on the disk
+    assert main(["measure", str(path)]) == 1
+    assert "got 3,000,000,000 bytes" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_doctor_tells_devices_runtime_and_ray(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--device", "CPU"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^ok   CPU: .*openvino 20\d\d.*takes \d+\.\d+ ms$", told, re.MULTILINE)
+    assert "offers ncs: 2 to " in told
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_doctor_names_the_mend_and_fails_without_the_device(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["doctor", "--device", "MYRIAD", "--resource", "sticks", "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)
+    (failed,) = [each for each in findings if each["level"] == "fail"]
+    assert "'MYRIAD'" in failed["what"]
+    (lacking,) = [each for each in findings if "'sticks'" in each["what"]]
+    assert re.search(r"ray start --address=\S+ --resources='{\"sticks\": 1}'", lacking["mend"])
+
+
+def test_the_doctor_says_when_no_ray_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*arguments: object, **settings: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    assert main(["doctor"]) == 0
+    assert "no Ray node runs on this host" in capsys.readouterr().out
+
+
+def test_the_doctor_says_when_the_runtime_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/false")
+    monkeypatch.setattr("raytune_edge.doctor.ray_findings", lambda resource: iter(()))
+    assert main(["doctor"]) == 1
+    told = capsys.readouterr().out
+    assert told.startswith("fail OpenVINO cannot be used")
+    assert "mend: pip install" in told

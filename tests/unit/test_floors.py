@@ -15,7 +15,7 @@ FLOORS = [
     ["devices", "parallel"],
     ["reporting", "stages", "trial", "search"],
     ["analysis", "callbacks"],
-    ["tasks", "testing", "cli"],
+    ["tasks", "testing", "doctor", "cli"],
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 WITHIN_FLOOR = {
@@ -31,6 +31,7 @@ WITHIN_FLOOR = {
     ("reporting", "trial"),
     ("stages", "trial"),
     ("analysis", "callbacks"),
+    ("doctor", "cli"),
 }
 """Pairs (imported, importer) on one floor: few, and in one direction."""
 

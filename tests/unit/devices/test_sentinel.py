@@ -55,7 +55,7 @@ def test_the_reference_model_runs_and_is_always_the_same() -> None:
     reference_model.cache_clear()
     assert reference_model() == made
     session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
-    (output,) = session.run(None, {"image": np.ones((1, 3, 64, 64), np.float32)})
+    (output,) = session.run(None, {"image": np.ones((1, 3, 128, 128), np.float32)})
     assert output.shape == (1, 32, 1, 1)
     assert output.any()
     assert signature(made)
