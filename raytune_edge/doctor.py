@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,10 @@ def ray_findings(resource: str) -> Iterator[Finding]:
 
     offer = f"--resources='{{\"{resource}\": 1}}'"
     was_connected = ray.is_initialized()
+    if not was_connected and (unreachable := _unreachable(os.environ.get("RAY_ADDRESS", ""))):
+        what = f"RAY_ADDRESS names a cluster that does not answer: {unreachable}"
+        yield Finding(level="warn", what=what, mend="unset RAY_ADDRESS  # or start that cluster")
+        return
     try:
         if not was_connected:
             ray.init(address="auto", configure_logging=False, log_to_driver=False)
@@ -180,3 +185,15 @@ def ray_findings(resource: str) -> Iterator[Finding]:
     finally:
         if not was_connected:
             ray.shutdown()
+
+
+def _unreachable(address: str) -> str:
+    """Why nobody answers at ``host:port``; "" if somebody does. Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()):
+        return ""
+    try:
+        socket.create_connection((host, int(port)), timeout=5.0).close()
+    except OSError as error:
+        return f"{address}: {error}"
+    return ""

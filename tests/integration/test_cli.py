@@ -105,6 +105,17 @@ def test_the_doctor_says_when_no_ray_runs(
     assert "no Ray node runs on this host" in capsys.readouterr().out
 
 
+def test_the_doctor_does_not_wait_for_a_cluster_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "does not answer: 127.0.0.1:1" in told
+    assert "mend: unset RAY_ADDRESS" in told
+
+
 def test_the_doctor_says_when_the_runtime_cannot_be_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
