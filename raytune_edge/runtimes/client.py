@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 _STRIPPED = ("PYTHON", "LD_")
 _STDERR_TAIL = 2000
 _LONGEST_ANSWER = 1 << 28
+_LOOK_S = 0.2
+"""Between two looks whether the child lives: a process that it forked may hold the pipe open."""
 _KINDS: dict[str, type[Exception]] = {"unsupported": UnsupportedModelError, "request": ValueError}
 
 
@@ -142,7 +144,7 @@ class Child:
             if answer["id"] != self._count or ("result" if answer["ok"] else "error") not in answer:
                 raise ValueError("not the answer to this request")
         except (ValueError, KeyError, TypeError) as error:
-            raise self._died(f"answered with garbage: {line[:200]!r}") from error
+            raise self._died(f"answered with garbage: {line[:200]!r}", wait_s=0) from error
         assert isinstance(answer, dict)
         return answer
 
@@ -153,25 +155,29 @@ class Child:
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._unread:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
+                # Read the state before the pipe: what a dead process said is all there by then.
+                ended = process.poll() is not None
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
                     raise DeviceTimeoutError(
                         f"the measuring process did not answer {operation!r} in {timeout_s:g} s"
                     )
-                chunk = os.read(process.stdout.fileno(), 1 << 16)
-                if not chunk:
+                ready = selector.select(0 if ended else min(left_s, _LOOK_S))
+                chunk = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
+                if not chunk and (ready or ended):
                     raise self._died("ended")
                 self._unread += chunk
                 if len(self._unread) > _LONGEST_ANSWER:
-                    raise self._died("answered with garbage: a line without end")
+                    raise self._died("answered with garbage: a line without end", wait_s=0)
         line, _, self._unread = self._unread.partition(b"\n")
         return line
 
-    def _died(self, how: str) -> DeviceDiedError:
+    def _died(self, how: str, *, wait_s: float = 1.0) -> DeviceDiedError:
         """Kill the process and say how it ended, with the last of what it said."""
         status = ""
         if self._process is not None:
             try:
-                code = self._process.wait(1.0)
+                code = self._process.wait(wait_s)
                 status = f", status {code}" if code >= 0 else f", {signal.Signals(-code).name}"
             except subprocess.TimeoutExpired:
                 pass

@@ -189,11 +189,13 @@ def test_a_sample_that_does_not_fit_is_the_callers_fault(
         instrument("CPU").measure(network(), QUICK, sample=sample)
 
 
+@pytest.mark.parametrize("device", ["GPU", "AUTO", "HETERO:GPU,CPU"])
 def test_a_device_that_is_not_there_is_told_with_those_that_are(
-    instrument: Callable[..., Instrument],
+    device: str, instrument: Callable[..., Instrument]
 ) -> None:
-    with pytest.raises(NoDeviceError, match=r"no device 'GPU'.*CPU"):
-        instrument("GPU").hello()
+    # AUTO would run on whatever there is: nobody could say what was measured.
+    with pytest.raises(NoDeviceError, match=rf"no device '{device}'.*CPU"):
+        instrument(device).measure(network())
 
 
 def test_a_file_that_is_cut_short_is_refused(instrument: Callable[..., Instrument]) -> None:

@@ -84,8 +84,11 @@ def time_block(infer, settings, clock):
     return samples
 
 
-def time_latency(infer, settings, clock=time.perf_counter):
-    """Steps 2 to 4 of the protocol in `raytune_edge.Timing`, whose fields ``settings`` holds."""
+def time_latency(infer, settings, clock=time.perf_counter, pressure=Pressure):
+    """Steps 2 to 4 of the protocol in `raytune_edge.Timing`, whose fields ``settings`` holds.
+
+    A device with a made-up ``clock`` makes up its ``pressure`` as well.
+    """
     begin, done = clock(), 0
     while done < settings["warmup_requests"] or clock() - begin < settings["warmup_s"]:
         infer()
@@ -93,10 +96,10 @@ def time_latency(infer, settings, clock=time.perf_counter):
     blocks, medians, waits, pressures = [], [], [], []
     retries, timed_s, cpu_s, noisy_blocks = settings["pressure_retries"], 0.0, 0.0, 0
     while True:
-        pressure, cpu_before, start = Pressure(), time.process_time(), clock()
+        before, cpu_before, start = pressure(), time.process_time(), clock()
         samples = time_block(infer, settings, clock)
         took, cpu_took = clock() - start, time.process_time() - cpu_before
-        wait, host = pressure.since()
+        wait, host = before.since()
         noisy = (wait if wait is not None else host or 0.0) > settings["max_pressure"]
         if noisy and retries > 0:
             retries -= 1

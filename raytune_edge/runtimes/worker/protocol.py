@@ -16,7 +16,7 @@ import time
 import traceback
 
 import numpy
-from loop import time_latency, time_throughput
+from loop import Pressure, time_latency, time_throughput
 
 SEED = 0
 """Of the random inputs."""
@@ -74,7 +74,8 @@ def measure(runtime, device, request):
     compiled.infer()
     first_ms = (time.perf_counter() - start) * 1e3
     scored = accuracy(compiled, request["sample"]) if request.get("sample") else {}
-    result = time_latency(compiled.infer, settings, runtime.clock)
+    pressure = getattr(runtime, "pressure", Pressure)
+    result = time_latency(compiled.infer, settings, runtime.clock, pressure)
     result.update(scored)
     result.update(compiled.facts())
     result.update(read_s=read_s, compile_s=compile_s, first_inference_ms=first_ms)

@@ -1,10 +1,12 @@
 """The timing loop on a made-up clock, its figures against NumPy and SciPy."""
 
 import importlib.util
+import itertools
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,12 +29,6 @@ def loop() -> ModuleType:
     return module
 
 
-@pytest.fixture(autouse=True)
-def no_pressure(loop: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine's other work is none of these tests' business."""
-    monkeypatch.setattr(loop.Pressure, "since", lambda self: (0.0, 0.0))
-
-
 class Device:
     """Takes scripted times, in ms, on a clock of its own."""
 
@@ -47,8 +43,19 @@ class Device:
         self.requests += 1
 
 
-def timed(loop: ModuleType, device: Device, **settings: Any) -> dict[str, Any]:
-    return loop.time_latency(device.infer, asdict(Timing(**settings)), device.clock)
+def pressures(*waits: float | None, host: float) -> Callable[[], Any]:
+    """Told of block after block; the last one of all that follow."""
+    script = itertools.chain(waits, itertools.repeat(waits[-1]))
+    return lambda: SimpleNamespace(since=lambda: (next(script), host))
+
+
+CALM = pressures(0.0, host=0.0)
+
+
+def timed(
+    loop: ModuleType, device: Device, pressure: Callable[[], Any] = CALM, **settings: Any
+) -> dict[str, Any]:
+    return loop.time_latency(device.infer, asdict(Timing(**settings)), device.clock, pressure)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.9, 0.99, 1.0])
@@ -103,11 +110,10 @@ def test_a_restless_device_is_measured_until_the_limit(loop: ModuleType) -> None
 def test_a_block_under_pressure_is_measured_again(
     loop: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits = iter([0.5, 0.5, *[0.01] * 5])
-    monkeypatch.setattr(loop.Pressure, "since", lambda self: (next(waits), 0.3))
     monkeypatch.setattr(loop.time, "sleep", lambda seconds: None)
     device = Device(10.0)
-    raw = timed(loop, device, warmup_requests=0, warmup_s=0.0)
+    pressure = pressures(0.5, 0.5, 0.01, host=0.3)
+    raw = timed(loop, device, pressure, warmup_requests=0, warmup_s=0.0)
     assert raw["noisy_blocks"] == 0
     assert len(raw["block_medians_ms"]) == 5
     assert device.requests == 700
@@ -116,10 +122,10 @@ def test_a_block_under_pressure_is_measured_again(
 
 
 def test_pressure_that_stays_is_told(loop: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop.Pressure, "since", lambda self: (None, 0.9))
     monkeypatch.setattr(loop.time, "sleep", lambda seconds: None)
     device = Device(10.0)
-    raw = timed(loop, device, pressure_retries=3, warmup_requests=0, warmup_s=0.0)
+    pressure = pressures(None, host=0.9)
+    raw = timed(loop, device, pressure, pressure_retries=3, warmup_requests=0, warmup_s=0.0)
     assert raw["noisy_blocks"] == len(raw["block_medians_ms"]) == 5
     assert device.requests == 500 + 300
     assert raw["cpu_wait"] is None
@@ -137,3 +143,12 @@ def test_throughput_counts_what_was_in_flight(loop: ModuleType) -> None:
     rate = loop.time_throughput([Request(), Request()], 2.0, device.clock)
     assert rate == pytest.approx(100.0, rel=0.02)
     assert math.isfinite(rate)
+
+
+def test_the_kernel_tells_the_pressure(loop: ModuleType) -> None:
+    before = loop.Pressure()
+    deadline = before.at + 0.02
+    while loop.time.perf_counter() < deadline:
+        pass
+    for told in before.since():
+        assert told is None or 0 <= told <= 1
