@@ -134,3 +134,22 @@ def test_a_file_that_is_cut_short_is_refused(cut: float, example: torch.Tensor) 
 def test_a_text_file_is_refused() -> None:
     with pytest.raises(ExportError, match="expected a whole ONNX model"):
         read_onnx(b"# not a model\n")
+
+
+def test_what_the_stick_lacks_is_said_in_other_operators(example: torch.Tensor) -> None:
+    exported = export_onnx(nn.Sequential(small_network(), nn.Hardswish()), example)
+    operators = [node.op_type for node in read_onnx(exported.onnx).graph.node]
+    assert "HardSigmoid" not in operators
+    assert operators[-4:] == ["Add", "Clip", "Mul", "Mul"]
+    assert exported.parity < 1e-4
+
+
+def test_what_the_stick_cannot_do_is_still_for_other_devices(example: torch.Tensor) -> None:
+    exported = export_onnx(nn.MaxPool2d(3, dilation=2), example)
+    assert [node.op_type for node in read_onnx(exported.onnx).graph.node] == ["MaxPool"]
+
+
+def test_a_newer_opset_is_left_as_it_was_asked_for(example: torch.Tensor) -> None:
+    exported = export_onnx(nn.Hardswish(), example, opset=17)
+    (node,) = (each for each in read_onnx(exported.onnx).graph.node if each.op_type != "Constant")
+    assert node.op_type == "HardSwish"
