@@ -6,13 +6,17 @@ arguments inherit from it as well, so that either ``except`` clause catches them
 
 __all__ = [
     "BundleError",
+    "CalibrationError",
     "DeviceBusyError",
     "DeviceDiedError",
     "DeviceError",
     "DeviceTimeoutError",
     "ExportError",
+    "LoweringError",
+    "MissingPrerequisiteError",
     "ModelProofError",
     "NoDeviceError",
+    "NoRuntimeError",
     "OutputError",
     "ParityError",
     "PlanError",
@@ -21,6 +25,7 @@ __all__ = [
     "TaskError",
     "UnsupportedModelError",
     "UntraceableModelError",
+    "VersionMismatchError",
 ]
 
 
@@ -48,12 +53,20 @@ class ExportError(RaytuneEdgeError):
     """The model could not be written as, or read back from, ONNX."""
 
 
+class LoweringError(ExportError):
+    """An ONNX operator cannot be put in an older opset's words; the message names it."""
+
+
 class ParityError(ExportError):
     """Two runtimes give different outputs for the same model; the message has the difference."""
 
 
 class BundleError(RaytuneEdgeError):
     """A bundle's files are not what its manifest says, or its two networks disagree."""
+
+
+class CalibrationError(RaytuneEdgeError, ValueError):
+    """Measurements that no calibration can be made from: too few networks, or not of a stick."""
 
 
 class OutputError(RaytuneEdgeError, OSError):
@@ -66,6 +79,18 @@ class DeviceError(RaytuneEdgeError):
 
 class NoDeviceError(DeviceError):
     """No device answers to the resource or name asked for."""
+
+
+class NoRuntimeError(NoDeviceError):
+    """The stick's runtime is missing or broken; the message has the command that mends it."""
+
+
+class MissingPrerequisiteError(NoRuntimeError):
+    """The host lacks what the stick's runtime is made from: a Python 3.6 to 3.9, or libusb."""
+
+
+class VersionMismatchError(NoDeviceError):
+    """A node runs another Python, Ray or raytune_edge than this one; the message names both."""
 
 
 class DeviceBusyError(DeviceError):

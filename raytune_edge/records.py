@@ -25,6 +25,7 @@ METRIC_UNITS: dict[str, str] = {
     "macs_ratio": "fraction of the unpruned model",
     "params_ratio": "fraction of the unpruned model",
     "size_bytes": "bytes",
+    "predicted_hw_ms": "ms, not calibrated",
     "latency_p50_ms": "ms",
     "latency_p50_low_ms": "ms",
     "latency_p50_high_ms": "ms",
@@ -37,13 +38,14 @@ METRIC_UNITS: dict[str, str] = {
 }
 """Unit of each number that a trial reports. ``top1`` and ``top5`` are on validation data and
 taken after retraining; ``*_pruned`` before it; ``test_*`` on test data never used to choose;
-``device_*`` as the device classifies a sample of the validation data.
+``device_*`` as the device classifies a sample of the validation data. ``predicted_hw_ms`` is
+known only with ``Recipe(precheck="ncs2")``, and ranks networks.
 ``queue_wait_s`` and ``measure_s`` are sums over the trial's measurements."""
 
 SHAPE_METRICS = frozenset(
     name
     for name in METRIC_UNITS
-    if name.startswith(("macs", "params", "size_", "latency_", "throughput_"))
+    if name.startswith(("macs", "params", "size_", "predicted_", "latency_", "throughput_"))
 )
 """The metrics that a network's shape decides: they are final before retraining begins."""
 
@@ -94,6 +96,7 @@ class Measurement:
         measure_s: Time on the device, reading and compiling included.
         taken_at: Unix time of the end of the measurement.
         temperature_c: Device temperature where the device tells it.
+        usb_mbps: Speed of the link to a USB stick, 480 (USB 2) or 5000 (USB 3); None otherwise.
         top1: Accuracy on the device on the sample handed over, as is ``top5``; None without one.
         layers: Per-layer times, only where profiling was asked for.
         flags: What casts doubt on the figures, in plain words; empty when nothing does.
@@ -131,6 +134,7 @@ class Measurement:
     measure_s: float = 0.0
     taken_at: float = 0.0
     temperature_c: float | None = None
+    usb_mbps: int | None = None
     top1: float | None = None
     top5: float | None = None
     layers: tuple[LayerTime, ...] = ()

@@ -22,7 +22,7 @@ from raytune_edge.errors import (
     UnsupportedModelError,
 )
 
-__all__ = ["Child"]
+__all__ = ["Child", "foreign_environment"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,14 @@ _LOOK_S = 0.2
 _KINDS: dict[str, type[Exception]] = {"unsupported": UnsupportedModelError, "request": ValueError}
 
 
+def foreign_environment() -> dict[str, str]:
+    """This process's environment without ``PYTHON*`` and ``LD_*``.
+
+    They are meant for this interpreter and would misguide another one.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(_STRIPPED)}
+
+
 class Child:
     """A process that answers JSON lines; started by the first request, and again after a death.
 
@@ -42,15 +50,20 @@ class Child:
 
     Args:
         command: The program and its arguments.
-        environment: Added to this process's, from which ``PYTHON*`` and ``LD_*`` are taken out:
-            they are meant for this interpreter and would misguide another one.
+        environment: Added to `foreign_environment`.
+        keep_open: File descriptors that the process inherits.
     """
 
     def __init__(
-        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        keep_open: Sequence[int] = (),
     ) -> None:
         self._command = list(command)
         self._environment = dict(environment or {})
+        self._keep_open = tuple(keep_open)
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         weakref.finalize(self, self._errors.close)
@@ -121,7 +134,6 @@ class Child:
                     stream.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(_STRIPPED)}
         self._unread = b""
         self._errors.seek(0)
         self._errors.truncate()
@@ -130,7 +142,8 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=kept | self._environment,
+            env=foreign_environment() | self._environment,
+            pass_fds=self._keep_open,
             start_new_session=True,
         )
         return self._process

@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import os
-import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,59 +18,27 @@ import numpy as np
 from raytune_edge.config import Timing
 from raytune_edge.errors import (
     DeviceDiedError,
+    DeviceError,
     ModelProofError,
     NoDeviceError,
     UnsupportedModelError,
 )
 from raytune_edge.records import Measurement
+from raytune_edge.runtimes.claims import Claim, ProcessorClaim
 from raytune_edge.runtimes.client import Child
+from raytune_edge.runtimes.models import check_model_bytes
+from raytune_edge.runtimes.ncs2.claim import StickClaim
+from raytune_edge.runtimes.spec import DeviceSpec
 from raytune_edge.runtimes.timing import measurement
 
-__all__ = [
-    "MAX_MODEL_BYTES",
-    "DeviceFacts",
-    "DeviceSpec",
-    "Instrument",
-    "check_model_bytes",
-    "read_model",
-]
+__all__ = ["DeviceFacts", "Instrument", "check_model_bytes"]
 
 logger = logging.getLogger(__name__)
 
-MAX_MODEL_BYTES = 1 << 30
-"""Larger models are refused before they travel; ONNX itself ends at 2 GiB."""
+Sample = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
-_WORKER = Path(__file__).parent / "worker"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceSpec:
-    """Which device, and what drives it.
-
-    Attributes:
-        device: The runtime's name for it, such as ``"CPU"``.
-        runtime: The module in ``runtimes/worker`` that drives it.
-        python: Interpreter of the child; "" is this one.
-        option: The runtime's own, such as which of several sticks.
-        environment: Added to the child's environment.
-        hints: Makes more fields of a request from the model, for runtimes that ask for them.
-    """
-
-    device: str
-    runtime: str = "modern"
-    python: str = ""
-    option: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    hints: Callable[[bytes], Mapping[str, Any]] | None = field(default=None, compare=False)
-
-    def command(self, core: int | None = None) -> list[str]:
-        """The child's command line, bound to one CPU ``core`` if one is given."""
-        bound = [] if core is None else ["--core", str(core)]
-        return [
-            *(self.python or sys.executable, str(_WORKER)),
-            *("--device", self.device, "--runtime", self.runtime, "--option", self.option),
-            *bound,
-        ]
+_CLAIMS: Mapping[str, Callable[..., Claim]] = {"MYRIAD": StickClaim}
+"""How those devices are claimed that not every process may open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,29 +63,39 @@ class DeviceFacts:
 class Instrument:
     """One device and its child process; used by one thread at a time.
 
-    Nothing is started before the first call. After a timeout, a death or a wrong proof the child
-    is gone and the next call starts a fresh one.
+    Nothing is claimed and started before the first call. After any trouble of the device the child
+    is ended and the next call starts a fresh one, which the device is made ready for.
 
     Args:
         spec: The device.
         core: CPU core for the child alone, where the device is the host's CPU.
+        index: Which of the host's devices to claim, where it has several.
         device_id: What records call this unit; by default the device's name.
     """
 
-    def __init__(self, spec: DeviceSpec, *, core: int | None = None, device_id: str = "") -> None:
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        *,
+        core: int | None = None,
+        index: int = 0,
+        device_id: str = "",
+    ) -> None:
         self.spec = spec
         self.device_id = device_id or spec.device
-        self._child = Child(spec.command(core), environment=spec.environment)
+        self._claim = _CLAIMS.get(spec.device, ProcessorClaim)(spec, core=core, index=index)
+        self._child: Child | None = None
         self._facts: DeviceFacts | None = None
 
     def hello(self, timeout_s: float = 30.0) -> DeviceFacts:
         """Start the child if none runs, and ask it what it is.
 
         Raises:
-            NoDeviceError: If the runtime doesn't see the device; it lists those that it sees.
+            NoDeviceError: If the host has no such device, or it cannot be used; the message says
+                what there is, or what to do.
             DeviceError: If the child cannot be started or doesn't answer.
         """
-        told = self._child.request("hello", timeout_s=timeout_s)
+        told = self._request("hello", timeout_s=timeout_s)
         if told["device_name"] is None:
             self.close()
             raise NoDeviceError(
@@ -134,13 +110,15 @@ class Instrument:
 
     def measure(
         self,
-        onnx_bytes: bytes,
+        onnx_bytes: bytes | memoryview,
         timing: Timing | None = None,
         *,
         signature: str = "",
-        sample: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None,
+        sample: Sample | None = None,
     ) -> Measurement:
         """Measure a model; `raytune_edge.Timing` says how.
+
+        One that the runtime refuses is put in words that it knows, if there are any.
 
         Args:
             signature: Kept in the record.
@@ -154,32 +132,16 @@ class Instrument:
         """
         timing = timing or Timing()
         check_model_bytes(onnx_bytes)
-        facts = self._facts if self._facts and self._child.pid == self._facts.pid else self.hello()
-        nonce, sha256 = uuid.uuid4().hex, hashlib.sha256(onnx_bytes).hexdigest()
+        facts = self._facts if self._facts and self.pid == self._facts.pid else self.hello()
         start = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="raytune_edge-") as folder:
-            model = Path(folder, "model.onnx")
-            model.write_bytes(onnx_bytes)
-            fields: dict[str, Any] = dict(self.spec.hints(onnx_bytes)) if self.spec.hints else {}
-            fields["model"] = str(model)
-            if sample is not None:
-                fields["sample"] = str(Path(folder, "sample.npz"))
-                np.savez(fields["sample"], images=sample[0], labels=sample[1])
-            raw = self._child.request(
-                "measure",
-                timeout_s=timing.timeout_s,
-                nonce=nonce,
-                settings=dataclasses.asdict(timing),
-                **fields,
-            )
+        try:
+            raw = self._measure(onnx_bytes, timing, sample)
+        except UnsupportedModelError:
+            if (translated := self._claim.translated(onnx_bytes)) is None:
+                raise
+            raw = self._measure(translated, timing, sample)
+            raw["model_sha256"] = hashlib.sha256(onnx_bytes).hexdigest()
         took_s = time.perf_counter() - start
-        proof = (raw.get("model_sha256"), raw.get("nonce"))
-        if proof != (sha256, nonce):
-            self._child.kill()
-            raise ModelProofError(
-                f"the answer is another request's: expected model and nonce {(sha256, nonce)}, "
-                f"got {proof}; thrown away"
-            )
         try:
             made = measurement(
                 raw,
@@ -199,43 +161,63 @@ class Instrument:
         )
         return made
 
-    def close(self, grace_s: float = 10.0) -> None:
-        """End the child, gracefully at first. May be called again."""
-        self._child.close(grace_s)
+    def _measure(
+        self, onnx_bytes: bytes | memoryview, timing: Timing, sample: Sample | None
+    ) -> dict[str, Any]:
+        """The child's answer, proved to be that to this request."""
+        nonce, sha256 = uuid.uuid4().hex, hashlib.sha256(onnx_bytes).hexdigest()
+        with tempfile.TemporaryDirectory(prefix="raytune_edge-") as folder:
+            model = Path(folder, "model.onnx")
+            model.write_bytes(onnx_bytes)
+            fields: dict[str, Any] = (
+                dict(self.spec.hints(bytes(onnx_bytes))) if self.spec.hints else {}
+            )
+            fields["model"] = str(model)
+            if sample is not None:
+                fields["sample"] = str(Path(folder, "sample.npz"))
+                np.savez(fields["sample"], images=sample[0], labels=sample[1])
+            raw = self._request(
+                "measure",
+                timeout_s=timing.timeout_s,
+                nonce=nonce,
+                settings=dataclasses.asdict(timing),
+                **fields,
+            )
+        proof = (raw.get("model_sha256"), raw.get("nonce"))
+        if proof != (sha256, nonce):
+            self._end_child()
+            raise ModelProofError(
+                f"the answer is another request's: expected model and nonce {(sha256, nonce)}, "
+                f"got {proof}; thrown away"
+            )
+        return raw
 
-    def _distrust(self, why: str) -> DeviceDiedError:
-        self._child.kill()
-        return DeviceDiedError(f"the measuring process {why}")
+    def close(self) -> None:
+        """End the child, gracefully at first, and leave the device. May be called again."""
+        self._end_child()
+        self._claim.release()
 
     @property
     def pid(self) -> int | None:
         """Of the child; None if none runs."""
-        return self._child.pid
+        return self._child.pid if self._child else None
 
+    def _request(self, operation: str, *, timeout_s: float, **fields: Any) -> dict[str, Any]:
+        if self._child is None or self._child.pid is None:
+            launch = self._claim.launch()
+            self._child = Child(
+                launch.command, environment=launch.environment, keep_open=launch.keep_open
+            )
+        try:
+            return self._child.request(operation, timeout_s=timeout_s, **fields)
+        except DeviceError:
+            self._end_child()
+            raise
 
-def check_model_bytes(onnx_bytes: bytes) -> None:
-    """Refuse what no device could measure, before it travels.
+    def _end_child(self) -> None:
+        if self._child is not None:
+            self._child.close()
 
-    Raises:
-        UnsupportedModelError: If there are no bytes, or more than `MAX_MODEL_BYTES`.
-    """
-    _check_size(len(onnx_bytes))
-
-
-def read_model(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of an ONNX file; one that is too large is not read.
-
-    Raises:
-        OSError: If the file cannot be read.
-        UnsupportedModelError: If it is empty, or larger than `MAX_MODEL_BYTES`.
-    """
-    _check_size(os.path.getsize(path))
-    return Path(path).read_bytes()
-
-
-def _check_size(size_bytes: int) -> None:
-    if not 0 < size_bytes <= MAX_MODEL_BYTES:
-        raise UnsupportedModelError(
-            f"expected an ONNX model of at most {MAX_MODEL_BYTES:,} bytes, got {size_bytes:,} "
-            "bytes; keep large weights out of a model for an edge device"
-        )
+    def _distrust(self, why: str) -> DeviceDiedError:
+        self._end_child()
+        return DeviceDiedError(f"the measuring process {why}")

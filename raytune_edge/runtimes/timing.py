@@ -53,6 +53,7 @@ def measurement(
         flags=_doubts(raw, timing),
         measure_s=measure_s,
         taken_at=time.time(),
+        usb_mbps=raw.get("usb_mbps"),
         top1=raw.get("top1"),
         top5=raw.get("top5"),
         **{name: raw[name] for name in _UNCHANGED},

@@ -131,15 +131,24 @@ os.kill(os.getpid(), 9)
 
 def test_a_busy_neighbour_on_the_core_is_told(instrument: Callable[..., Instrument]) -> None:
     core = max(os.sched_getaffinity(0))
-    timing = Timing(min_s=0.0, max_s=1.0, block_s=0.3, pressure_retries=1, throughput_s=0.0)
-    hog = subprocess.Popen(
-        [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"]
+    # A block has to outlast many of the scheduler's slices, and the neighbour has to be there.
+    timing = Timing(
+        block_requests=1_000_000,
+        block_s=0.3,
+        min_s=0.0,
+        max_s=1.5,
+        pressure_retries=1,
+        throughput_s=0.0,
     )
+    busy = f"import os; os.sched_setaffinity(0, {{{core}}}); print(flush=True)\nwhile True: pass"
+    hog = subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE)
+    assert hog.stdout is not None
+    hog.stdout.readline()
     try:
         record = instrument("CPU", core=core).measure(network(64), timing)
     finally:
         hog.kill()
-        hog.wait()
+        hog.communicate()
     assert record.cpu_wait is not None
     assert record.cpu_wait > 0.2
     assert "wanted by others" in record.flags[0]

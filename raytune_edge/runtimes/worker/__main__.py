@@ -14,14 +14,21 @@ import sys
 import threading
 import time
 
+STICK_GRACE_S = 10.0
+"""A stick that isn't closed stays booted, and the next process cannot open it."""
 
-def end_with_parent():
-    """End this process when its parent is gone, also while it hangs in a request."""
+
+def end_with_parent(grace_s):
+    """End this process when its parent is gone, also while it hangs in a request.
+
+    It ends by itself if it can, as the end of its input tells it to; ``grace_s`` is for that.
+    """
     parent = os.getppid()
 
     def watch():
         while os.getppid() == parent:
             time.sleep(1.0)
+        time.sleep(grace_s)
         os._exit(3)
 
     thread = threading.Thread(target=watch)
@@ -44,16 +51,21 @@ def main():
     parser.add_argument("--device", required=True)
     parser.add_argument("--runtime", default="modern", help="the module that drives it")
     parser.add_argument("--core", type=int, help="the one CPU core to run on")
-    parser.add_argument("--option", default="", help="the runtime's own, such as which stick")
+    parser.add_argument("--option", default="", help="the runtime's own")
+    parser.add_argument("--stick", default="", help="the USB stick's folders in sysfs, a,b")
     options = parser.parse_args()
     if options.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
-    end_with_parent()
+    end_with_parent(STICK_GRACE_S if options.stick else 0.0)
 
-    runtime = importlib.import_module(options.runtime)
+    module = importlib.import_module(options.runtime)
     protocol = importlib.import_module("protocol")
-    worker_class = getattr(runtime, "Worker", protocol.Worker)
-    protocol.serve(worker_class(runtime.Runtime(options), options.device), sys.stdin, answers)
+    worker_class = getattr(module, "Worker", protocol.Worker)
+    runtime = module.Runtime(options)
+    try:
+        protocol.serve(worker_class(runtime, options.device), sys.stdin, answers)
+    finally:
+        runtime.close()
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 
+import fake_stick
 import protocol
 
 
@@ -32,12 +34,23 @@ class Runtime:
         self.version = "fake " + self.script["version"]
         self.now_s = 0.0
         self.done = 0
+        self.device = options.device
+        self.stick = None
+        if options.stick:
+            folders = options.stick.split(",")
+            self.stick = fake_stick.FakeStick(folders, self.script["reboot_s"])
 
     def clock(self):
         return self.now_s
 
     def devices(self):
-        return {"FAKE": self.script["name"]}
+        if self.stick is not None:
+            self.stick.boot()
+        return {self.device: self.script["name"]}
+
+    def close(self):
+        if self.stick is not None:
+            self.stick.close()
 
     def count(self):
         """How many measurements came before this one, in all processes that share the script."""
@@ -95,7 +108,8 @@ class Model:
         """The request has ended: on this clock, starting it took all the time."""
 
     def facts(self):
-        return {"precision": "f32", "threads": 1, "streams": 1, "temperature_c": 40.0}
+        facts = {"precision": "f32", "threads": 1, "streams": 1, "temperature_c": 40.0}
+        return dict(facts, usb_mbps=5000) if self.runtime.stick else facts
 
     def requests(self):
         return [self]
@@ -128,6 +142,8 @@ class Worker(protocol.Worker):
             time.sleep(1e6)
         elif fault == "error":
             raise RuntimeError("NC_ERROR (scripted)")
+        elif fault in ("vanish", "lost", "stuck", "mutex"):
+            self.lose_stick(fault)
         elif fault == "unsupported":
             raise protocol.UnsupportedModel('unsupported layer type "Scripted"')
         result = super().measure(request)
@@ -139,3 +155,18 @@ class Worker(protocol.Worker):
             # Not JSON: the parent reads this where it expects the answer.
             self.answers.write("E: [xLink] garbage\n")
         return result
+
+    def lose_stick(self, fault):
+        """Trouble that only a stick has."""
+        stick = self.runtime.stick
+        if fault == "mutex":
+            # What another user's file is to this process: one that it cannot open.
+            os.mkdir(os.path.join(self.runtime.script["root"], "tmp", "mvnc.mutex"))
+            sys.stderr.write("E: [ncAPI] global mutex initialization failed (scripted)\n")
+            os._exit(1)
+        if fault != "vanish":
+            stick.hang_up()
+        if fault == "stuck":
+            os._exit(1)
+        stick.leave()
+        raise RuntimeError("Failed to queue inference: NC_ERROR (scripted)")

@@ -39,6 +39,9 @@ class Runtime:
         self.core = openvino.Core()
         self.version = "openvino " + openvino.__version__.split("-")[0]
 
+    def close(self):
+        """Nothing is left open."""
+
     def devices(self):
         """Name and description of each device that this host has."""
         return {
@@ -75,9 +78,22 @@ class Runtime:
         if settings["threads"] and device == "CPU":
             asked["INFERENCE_NUM_THREADS"] = str(settings["threads"])
         try:
-            return Model(self.core.compile_model(model, device, asked))
+            compiled = self.core.compile_model(model, device, asked)
         except RuntimeError as error:
             raise refusal(error, "OpenVINO cannot compile this model for " + device) from error
+        prove(compiled, device)
+        return Model(compiled)
+
+
+def prove(compiled, device):
+    """That ``compiled`` runs on ``device``, where the plugin tells."""
+    try:
+        told = [str(each) for each in compiled.get_property("EXECUTION_DEVICES")]
+    except RuntimeError:
+        return
+    if any(each.split(".")[0] != device.split(".")[0] for each in told):
+        message = "the model was asked for on {} and compiled for {}"
+        raise RuntimeError(message.format(device, ", ".join(told)))
 
 
 def shapes(model):

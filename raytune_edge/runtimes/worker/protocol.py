@@ -79,12 +79,14 @@ def measure(runtime, device, request):
     result.update(scored)
     result.update(compiled.facts())
     result.update(read_s=read_s, compile_s=compile_s, first_inference_ms=first_ms)
+    del compiled  # a stick has no room for all of them at once
     if settings["throughput_s"] > 0:
         requests = runtime.compile(model, device, settings, throughput=True).requests()
         result["throughput_fps"] = time_throughput(
             requests, settings["throughput_s"], runtime.clock
         )
         result["requests_in_flight"] = len(requests)
+        del requests
     else:
         result["throughput_fps"] = len(result["samples_ms"]) / result["timed_s"]
         result["requests_in_flight"] = 1
@@ -98,6 +100,8 @@ def measure(runtime, device, request):
 
 class Worker:
     """Answers requests about one device."""
+
+    operations = ("hello", "measure")
 
     def __init__(self, runtime, device):
         self.runtime, self.device = runtime, device
@@ -125,10 +129,10 @@ class Worker:
 
     def answer(self, request):
         """The answer to one request, errors included."""
-        operation = {"hello": self.hello, "measure": self.measure}.get(request.get("op"))
         try:
-            if operation is None:
+            if request.get("op") not in self.operations:
                 raise ValueError("unknown operation {!r}".format(request.get("op")))
+            operation = getattr(self, request["op"])
             return {"id": request["id"], "ok": True, "result": operation(request)}
         except Exception as error:
             told = {"type": kind(error), "message": str(error), "trace": traceback.format_exc()}

@@ -172,7 +172,8 @@ def test_a_child_that_hangs_is_killed_with_all_that_it_started(
         each.request("say", timeout_s=0.5)
     assert time.monotonic() - start < 5
     assert each.pid is None
-    assert not runs(int((tmp_path / "pid").read_text()))
+    while runs(int((tmp_path / "pid").read_text())):  # a killed process takes a moment to end
+        assert time.monotonic() - start < 10
 
 
 def test_closing_lets_a_child_end_by_itself(child: Callable[..., Child], tmp_path: Path) -> None:

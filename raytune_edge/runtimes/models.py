@@ -1,0 +1,41 @@
+"""ONNX files as they come in: those that are too large are refused unread."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from raytune_edge.errors import UnsupportedModelError
+
+__all__ = ["MAX_MODEL_BYTES", "check_model_bytes", "read_model"]
+
+MAX_MODEL_BYTES = 1 << 30
+"""Larger models are refused before they travel; ONNX itself ends at 2 GiB."""
+
+
+def check_model_bytes(onnx_bytes: bytes | memoryview) -> None:
+    """Refuse what no device could measure, before it travels.
+
+    Raises:
+        UnsupportedModelError: If there are no bytes, or more than `MAX_MODEL_BYTES`.
+    """
+    _check_size(len(onnx_bytes))
+
+
+def read_model(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of an ONNX file; one that is too large is not read.
+
+    Raises:
+        OSError: If the file cannot be read.
+        UnsupportedModelError: If it is empty, or larger than `MAX_MODEL_BYTES`.
+    """
+    _check_size(os.path.getsize(path))
+    return Path(path).read_bytes()
+
+
+def _check_size(size_bytes: int) -> None:
+    if not 0 < size_bytes <= MAX_MODEL_BYTES:
+        raise UnsupportedModelError(
+            f"expected an ONNX model of at most {MAX_MODEL_BYTES:,} bytes, got {size_bytes:,} "
+            "bytes; keep large weights out of a model for an edge device"
+        )
