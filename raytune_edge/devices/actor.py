@@ -4,30 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import ObjectLostError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytune_edge.config import Timing
 from raytune_edge.devices.cluster import UnitPlace
-from raytune_edge.devices.cores import allowed_cores, keep_off, quiet_cores, wait_for_quiet
-from raytune_edge.errors import DeviceDiedError, DeviceError, DeviceTimeoutError, RaytuneEdgeError
+from raytune_edge.devices.cores import (
+    allowed_cores,
+    claim_core,
+    keep_off,
+    quiet_cores,
+    wait_for_quiet,
+)
+from raytune_edge.devices.versions import ANSWER_S, mismatch, versions_here, versions_on
+from raytune_edge.errors import (
+    DeviceDiedError,
+    DeviceError,
+    DeviceTimeoutError,
+    RaytuneEdgeError,
+    VersionMismatchError,
+)
 from raytune_edge.records import Measurement
 from raytune_edge.runtimes import DeviceFacts, DeviceSpec, Instrument
 
-__all__ = ["CallerLostError", "DeviceActor", "DeviceLine", "Opened", "Payload"]
+__all__ = ["CallerLostError", "DeviceActor", "DeviceLine", "Opened", "Sample", "pack"]
 
-Payload = tuple[bytes, Any]
-"""ONNX bytes, and the sample to take the accuracy from or None; travels by reference."""
+logger = logging.getLogger(__name__)
+
+Array = np.ndarray[Any, Any]
+Sample = tuple[Array, Array]
+"""Images (N, C, H, W) and labels (N,)."""
+
+Payload = tuple[Array, Sample | None]
+"""ONNX bytes as an array, and the sample to take the accuracy from; travels by reference."""
 
 _QUIET_LIMIT_S = 10.0
 _GRACE_S = 12.0
-_OVERRUN_S = 45.0
-"""Beyond a request's own limit: starting a child (30 s) and ending one (10 s)."""
+_OVERRUN_S = 60.0
+"""Beyond a request's own limit: waiting for quiet, starting a child and ending one."""
+
+
+def pack(onnx_bytes: bytes, sample: Sample | None = None) -> Payload:
+    """What travels. Ray copies arrays once, where it copies bytes several times."""
+    return np.frombuffer(onnx_bytes, np.uint8), sample
 
 
 class CallerLostError(DeviceError):
@@ -55,17 +81,25 @@ class DeviceActor:
     """Owns one device: an `Instrument` behind one call at a time. Loads no torch.
 
     Where the device is the host's CPU, the child gets a core of its own as far as there are
-    enough, and this process keeps off those cores. A child without a core waits for quiet, at
-    most 10 s, and its record is flagged if it did not get quiet.
+    enough, and this process keeps off it. A child without a core waits for quiet, at most 10 s,
+    and its record is flagged if it did not get quiet. What other devices are claimed by, and which
+    of several sticks is whose, `runtimes.Instrument` knows.
     """
 
     def __init__(self, spec: DeviceSpec, device_id: str, index: int, units: int) -> None:
-        owned = quiet_cores(allowed_cores(), units) if spec.device == "CPU" else []
-        self._quiet = frozenset().union(*owned)
-        self._core = min(owned[index]) if index < len(owned) else None
+        cores = allowed_cores() if spec.device == "CPU" else []
+        self._claimed = claim_core(cores, units)
+        self._quiet = self._claimed.cpus if self._claimed else frozenset()
+        self._core = min(self._quiet) if self._quiet else None
         self._shares_cpu = spec.device == "CPU" and self._core is None
-        keep_off(self._quiet)
-        self._instrument = Instrument(spec, core=self._core, device_id=device_id)
+        if self._shares_cpu:
+            logger.warning(
+                "%s has no CPU core of its own among the host's %d units: its figures will suffer "
+                "from other work, and are flagged where they do",
+                *(device_id, units),
+            )
+        keep_off(self._quiet.union(*quiet_cores(cores, units)))  # the other units' as well
+        self._instrument = Instrument(spec, core=self._core, index=index, device_id=device_id)
 
     def open(self) -> Opened:
         """Start the child if none runs."""
@@ -76,12 +110,14 @@ class DeviceActor:
         """Measure a model; see `Instrument.measure`."""
         if self._shares_cpu:
             wait_for_quiet(max_pressure=timing.max_pressure, limit_s=_QUIET_LIMIT_S)
-        onnx_bytes, sample = payload
-        return self._instrument.measure(onnx_bytes, timing, signature=signature, sample=sample)
+        packed, sample = payload
+        return self._instrument.measure(packed.data, timing, signature=signature, sample=sample)
 
     def close(self) -> None:
-        """End the child gracefully."""
+        """End the child gracefully and leave the device to others."""
         self._instrument.close()
+        if self._claimed is not None:
+            self._claimed.release()
 
 
 class DeviceLine:
@@ -103,9 +139,13 @@ class DeviceLine:
         Waits for as long as others hold the resource.
 
         Raises:
+            VersionMismatchError: If the host runs other versions than this process.
             DeviceError: If actor, child or device cannot be reached.
         """
         if self._actor is None:
+            there = await self._answer(versions_on(self.place.node_id), ANSWER_S)
+            if told := mismatch(versions_here(), there, self.place.host):
+                raise VersionMismatchError(told)
             node = NodeAffinitySchedulingStrategy(self.place.node_id, soft=False)
             self._actor = (
                 ray.remote(DeviceActor)

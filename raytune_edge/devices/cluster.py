@@ -13,6 +13,7 @@ __all__ = [
     "cluster_resources",
     "live_jobs",
     "no_device_message",
+    "offered_by",
     "units_in_cluster",
     "units_on",
 ]
@@ -66,6 +67,19 @@ def units_on(nodes: Iterable[Mapping[str, Any]], resource: str) -> list[UnitPlac
                 )
             )
     return places
+
+
+def offered_by(units: int, resource: str) -> dict[str, float]:
+    """What the node of a host with that many devices offers; `units_on` reads it.
+
+    Example:
+        >>> offered_by(2, "ncs")
+        {'ncs': 2, 'ncs:0': 1, 'ncs:1': 1}
+    """
+    if units < 0:
+        raise ValueError(f"expected a number of devices, got {units}")
+    tags = {f"{resource}:{index}": 1 for index in range(units)}
+    return {resource: units, **tags} if units else {}
 
 
 def units_in_cluster(resource: str) -> list[UnitPlace]:

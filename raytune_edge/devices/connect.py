@@ -16,6 +16,7 @@ from raytune_edge.devices.cluster import cluster_resources, no_device_message, u
 from raytune_edge.devices.coordinator import Coordinator, PoolSettings
 from raytune_edge.devices.pool import NAMESPACE, DevicePool, actor_name, ask
 from raytune_edge.devices.status import PoolStatus
+from raytune_edge.devices.versions import check_nodes
 from raytune_edge.errors import DeviceError, NoDeviceError
 from raytune_edge.runtimes import device_spec
 
@@ -45,7 +46,8 @@ def connect_devices(
     """Connect to the pool of devices, made if this is the first to connect.
 
     Each unit of ``resource`` in the cluster is a device with an actor and a measuring child of its
-    own, on the host that offers it. Hosts may come and go. Ray must have been initialised.
+    own, on the host that offers it. Hosts may come and go. Ray must have been initialised. From
+    ``max_tries`` on, the settings are the pool's own: whoever makes it decides.
 
     Args:
         device: The runtime's name (``"CPU"``, ``"GPU"``, ``"NPU"``, ``"MYRIAD"``), a
@@ -67,6 +69,7 @@ def connect_devices(
     Raises:
         NoDeviceError: If Ray isn't initialised, no node has the resource, no device answers, or
             the running pool drives another device.
+        VersionMismatchError: If nodes differ in their Python, Ray or raytune_edge.
         OutputError: If the folder of the store cannot be written.
         ValueError: For a setting out of range.
     """
@@ -90,6 +93,7 @@ def connect_devices(
     )
     deadline = time.monotonic() + timeout_s
     _wait_for_host(resource, deadline)
+    check_nodes()
     pool = DevicePool(
         resource=resource,
         experiment=uuid.uuid4().hex,

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 
 import ray
 
-from raytune_edge.devices.actor import DeviceLine
+from raytune_edge.devices.actor import DeviceLine, pack
 from raytune_edge.devices.cluster import UnitPlace, live_jobs, units_in_cluster
 from raytune_edge.devices.cores import keep_off
 from raytune_edge.devices.desk import Answer, Desk, Order
 from raytune_edge.devices.sentinel import reference_model
 from raytune_edge.devices.status import PoolStatus
+from raytune_edge.devices.stores import Stores
 from raytune_edge.devices.unit import Unit
-from raytune_edge.errors import DeviceError, NoDeviceError, OutputError
-from raytune_edge.records import Measurement
+from raytune_edge.errors import DeviceError, NoDeviceError
 from raytune_edge.runtimes import DeviceFacts, DeviceSpec
-from raytune_edge.store import Store
 
 __all__ = ["Coordinator", "PoolSettings"]
 
@@ -68,9 +67,9 @@ class Coordinator:
         self._settings = settings
         self._experiments = {experiment: job}
         self._at_work: dict[tuple[str, int], _AtWork] = {}
-        self._stores = _Stores()
+        self._stores = Stores()
         self._desk = Desk(max_tries=settings.max_tries, healthy=self._healthy)
-        self._reference = ray.put((reference_model(), None)) if settings.sentinel_every else None
+        self._reference = ray.put(pack(reference_model())) if settings.sentinel_every else None
         self._alone_since: float | None = None
         self._ended = False
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
@@ -83,7 +82,7 @@ class Coordinator:
             OutputError: If the folder of the store cannot be written.
         """
         if spec != self._settings.spec and not self._ended:
-            if await self._live_experiments() - {experiment}:
+            if set(self._experiments) - await self._dead_experiments() - {experiment}:
                 raise NoDeviceError(
                     f"the pool of {self._settings.resource!r} drives {self._settings.spec}, "
                     f"expected {spec}; close() that pool first, or name another resource"
@@ -144,7 +143,8 @@ class Coordinator:
     async def release(self, experiment: str) -> bool:
         """Let an experiment go; True if it was the last one and the devices are closed."""
         self._forget(experiment, "the pool was closed by its experiment")
-        if not await self._live_experiments():
+        dead = await self._dead_experiments()
+        if not set(self._experiments) - dead:
             await self._end()
         return self._ended
 
@@ -158,18 +158,17 @@ class Coordinator:
 
     async def _look(self) -> None:
         """Follow the hosts that come and go, and the drivers that end."""
-        live = await self._live_experiments()
-        for experiment in set(self._experiments) - live:
+        for experiment in await self._dead_experiments():
             self._forget(experiment, "the driver of its experiment has ended")
         now = time.monotonic()
-        self._alone_since = None if live else self._alone_since or now
+        self._alone_since = None if self._experiments else self._alone_since or now
         if self._alone_since is not None and now - self._alone_since >= self._settings.linger_s:
             logger.info("no experiment is connected any more: the pool ends")
             await self._end()
             ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+        places = await asyncio.to_thread(units_in_cluster, self._settings.resource)
         if self._ended:
             return
-        places = await asyncio.to_thread(units_in_cluster, self._settings.resource)
         wanted = {place.key: place for place in places}
         for key in set(self._at_work) - set(wanted):
             await self._let_go(key)
@@ -200,15 +199,18 @@ class Coordinator:
         self._at_work[place.key] = _AtWork(unit=unit, line=line, task=task)
 
     async def _let_go(self, key: tuple[str, int], *, grace_s: float = 0.0) -> None:
-        gone = self._at_work.pop(key)
+        gone = self._at_work.pop(key, None)
+        if gone is None:
+            return
         logger.info("%s leaves the pool", gone.line.device_id)
         gone.task.cancel()
         await asyncio.wait([gone.task])
         await gone.line.end(grace_s=grace_s)
 
-    async def _live_experiments(self) -> set[str]:
+    async def _dead_experiments(self) -> set[str]:
+        known = dict(self._experiments)  # who joins while Ray is asked is alive
         jobs = await asyncio.to_thread(live_jobs)
-        return {experiment for experiment, job in self._experiments.items() if job in jobs}
+        return {experiment for experiment, job in known.items() if job not in jobs}
 
     def _forget(self, experiment: str, why: str) -> None:
         self._experiments.pop(experiment, None)
@@ -219,7 +221,11 @@ class Coordinator:
 
     def _facts(self) -> list[DeviceFacts]:
         opened = (each.unit.opened for each in self._at_work.values())
-        return list({_kind(each.facts): each.facts for each in opened if each}.values())
+        return list(
+            {
+                (each.facts.device_name, each.facts.runtime): each.facts for each in opened if each
+            }.values()
+        )
 
     async def _end(self) -> None:
         """Answer who still waits and close all devices gracefully."""
@@ -240,58 +246,3 @@ class _AtWork:
     unit: Unit
     line: DeviceLine
     task: asyncio.Task[None]
-
-
-class _Stores:
-    """The stores that experiments named, each opened once; SQLite works beside the event loop.
-
-    A store that cannot be opened any more, after the pool had to move to another host, costs no
-    measurement.
-    """
-
-    def __init__(self) -> None:
-        self._opened: dict[str, Store | None] = {}
-
-    async def open(self, folder: str) -> None:
-        """Open a store.
-
-        Raises:
-            OutputError: If its folder cannot be written.
-        """
-        if self._opened.get(folder) is None:
-            self._opened[folder] = await asyncio.to_thread(Store, folder)
-
-    async def get(self, order: Order, facts: DeviceFacts) -> Measurement | None:
-        """The kept measurement that may answer, if there is one."""
-        store = await self._store_of(order)
-        if store is None or not order.use_store:
-            return None
-        device_name, runtime = _kind(facts)
-        return await asyncio.to_thread(
-            store.get,
-            order.signature,
-            device_name=device_name,
-            runtime=runtime,
-            timing=order.timing,
-            max_age_s=order.max_age_s,
-        )
-
-    async def put(self, order: Order, measurement: Measurement) -> None:
-        """Keep a measurement where its experiment wants it."""
-        if (store := await self._store_of(order)) is not None:
-            await asyncio.to_thread(store.put, measurement, order.timing)
-
-    async def _store_of(self, order: Order) -> Store | None:
-        if not (order.store and order.signature):
-            return None
-        if order.store not in self._opened:
-            try:
-                await self.open(order.store)
-            except OutputError as error:
-                logger.warning("measurements are not kept: %s", error)
-                self._opened[order.store] = None
-        return self._opened[order.store]
-
-
-def _kind(facts: DeviceFacts) -> tuple[str, str]:
-    return facts.device_name, facts.runtime

@@ -5,9 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["allowed_cores", "keep_off", "quiet_cores", "wait_for_quiet"]
+from raytune_edge.runtimes.locks import Lock, take
+
+__all__ = [
+    "ClaimedCore",
+    "allowed_cores",
+    "claim_core",
+    "keep_off",
+    "quiet_cores",
+    "wait_for_quiet",
+]
 
 _LOOK_S = 0.25
 
@@ -46,10 +56,58 @@ def quiet_cores(allowed: Sequence[frozenset[int]], units: int) -> list[frozenset
     >>> quiet_cores([frozenset({0})], 1)
     []
     """
+    return _spare_cores(allowed, units)[:units]
+
+
+def _spare_cores(allowed: Sequence[frozenset[int]], units: int) -> list[frozenset[int]]:
     if len(allowed) <= units:
         allowed = [frozenset({cpu}) for core in allowed for cpu in sorted(core)]
-    spare = max(0, min(units, len(allowed) - 1))
-    return list(reversed(allowed))[:spare]
+    return list(reversed(allowed))[:-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimedCore:
+    """A core that a measuring child has for itself, among all pools and users of the host.
+
+    Attributes:
+        cpus: Its hardware threads.
+        locks: They say so to others, for as long as this process lives.
+    """
+
+    cpus: frozenset[int]
+    locks: tuple[Lock, ...]
+
+    def release(self) -> None:
+        """Leave it to others. May be called again."""
+        for lock in self.locks:
+            lock.release()
+
+
+def claim_core(
+    allowed: Sequence[frozenset[int]],
+    units: int,
+    *,
+    patience_s: float = 2.0,
+    root: Path = Path("/"),
+) -> ClaimedCore | None:
+    """The first core that nobody has claimed, one being left for everything else; None if none.
+
+    Args:
+        patience_s: How long to wait for a core that a process is just about to leave.
+    """
+    spare = _spare_cores(allowed, units)
+    deadline = time.monotonic() + patience_s
+    while spare:
+        for core in spare:
+            locks = [take(f"cpu-{cpu}", root) for cpu in sorted(core)]
+            claimed = ClaimedCore(cpus=core, locks=tuple(filter(None, locks)))
+            if len(claimed.locks) == len(core):
+                return claimed
+            claimed.release()
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(_LOOK_S)
+    return None
 
 
 def keep_off(cores: Collection[int]) -> None:

@@ -6,20 +6,18 @@ import concurrent.futures
 import contextlib
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from raytune_edge.config import Timing
+from raytune_edge.devices.actor import Sample, pack
 from raytune_edge.devices.desk import Order
 from raytune_edge.devices.status import PoolStatus
 from raytune_edge.errors import DeviceError, RaytuneEdgeError
 from raytune_edge.records import Measurement
 from raytune_edge.runtimes import check_model_bytes
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["NAMESPACE", "DevicePool", "Pending", "actor_name", "ask"]
 
@@ -90,7 +88,7 @@ class DevicePool:
         signature: str = "",
         fresh: bool = False,
         priority: int = 0,
-        sample: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None,
+        sample: Sample | None = None,
     ) -> Pending:
         """Send a model to be measured, and don't wait.
 
@@ -110,7 +108,7 @@ class DevicePool:
         """
         check_model_bytes(onnx_bytes)
         order = Order(
-            payload=ray.put((onnx_bytes, sample)),
+            payload=ray.put(pack(onnx_bytes, sample)),
             timing=timing or Timing(),
             signature=signature,
             priority=priority,

@@ -7,44 +7,23 @@ import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
-from raytune_edge.config import Timing
-from raytune_edge.devices.actor import CallerLostError, Opened
+from raytune_edge.devices.actor import CallerLostError, DeviceLine, Opened
 from raytune_edge.devices.desk import Desk, Job, Order
 from raytune_edge.devices.health import Health
 from raytune_edge.devices.sentinel import RUNS, TIMING, Sentinel
 from raytune_edge.devices.status import DeviceState, DeviceStatus
+from raytune_edge.devices.stores import Stores
 from raytune_edge.errors import DeviceDiedError, DeviceError, UnsupportedModelError
 from raytune_edge.records import Measurement
-from raytune_edge.runtimes import DeviceFacts
 
-__all__ = ["Kept", "Line", "Unit"]
+__all__ = ["Unit"]
 
 logger = logging.getLogger(__name__)
 
 _NOT_THE_DEVICE = (UnsupportedModelError, ValueError, CallerLostError)
 """Errors that another try, or another device, would meet as well."""
-
-
-class Line(Protocol):
-    """The way to a device: `actor.DeviceLine`."""
-
-    device_id: str
-
-    async def open(self) -> Opened: ...
-
-    async def measure(self, payload: Any, timing: Timing, signature: str = "") -> Measurement: ...
-
-    async def end(self, *, grace_s: float = ...) -> None: ...
-
-
-class Kept(Protocol):
-    """Where measurements are kept: the stores of a `Coordinator`."""
-
-    async def get(self, order: Order, facts: DeviceFacts) -> Measurement | None: ...
-
-    async def put(self, order: Order, measurement: Measurement) -> None: ...
 
 
 class Unit:
@@ -59,9 +38,9 @@ class Unit:
 
     def __init__(
         self,
-        line: Line,
+        line: DeviceLine,
         desk: Desk,
-        kept: Kept,
+        kept: Stores,
         *,
         node_id: str,
         reference: Any,

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,9 @@ import ray
 from onnx import TensorProto, helper
 from ray.cluster_utils import Cluster
 
+import raytune_edge
 from raytune_edge.devices import DevicePool, connect_devices
+from raytune_edge.errors import VersionMismatchError
 from raytune_edge.testing import FakeDevice
 
 DEVICE = FakeDevice(latency_ms=3.0, busy_s=1.0)
@@ -76,6 +79,7 @@ def gone(pids: list[int], limit_s: float = 30.0) -> bool:
 def main() -> None:
     seen: dict[str, object] = {}
     onnx_bytes = model()
+    os.chdir(tempfile.mkdtemp())  # else the workers of all nodes import ours from here
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
@@ -131,6 +135,26 @@ def main() -> None:
     except ray.exceptions.RayError:
         seen["after_caller_lost"] = p50s([pool.submit(onnx_bytes)])
         seen["failed_by_caller"] = [each.failed for each in pool.status().devices]
+
+    # A host with another version of ours: new experiments are told, the running one goes on.
+    older = Path(tempfile.mkdtemp(), "raytune_edge", "__init__.py")
+    older.parent.mkdir()
+    older.write_text(f"__version__ = '0.0.9'\n__path__.append({raytune_edge.__path__[0]!r})\n")
+    node = cluster.add_node(
+        num_cpus=1, resources={"ncs": 1}, env_vars={"PYTHONPATH": str(older.parents[1])}
+    )
+    deadline = time.monotonic() + 60.0
+    while not any(each.quarantined for each in pool.status().devices):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the older host was not told: {pool.status()}")
+        time.sleep(0.2)
+    seen["older_host"] = next(each.reason for each in pool.status().devices if each.quarantined)
+    seen["beside_older_host"] = p50s([pool.submit(onnx_bytes)])
+    try:
+        connect_devices(DEVICE, resource="ncs")
+    except VersionMismatchError as error:
+        seen["connecting_to_older_host"] = str(error)
+    cluster.remove_node(node)
 
     # A driver is killed: another one finds its pool, and the devices are freed in the end.
     cluster.add_node(num_cpus=1, resources={"late": 1})

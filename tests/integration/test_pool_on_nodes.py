@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
+
+from raytune_edge import __version__
 
 P50_MS = 3.0
 
@@ -55,6 +58,14 @@ def test_the_pool_itself_may_be_lost(seen: dict[str, Any]) -> None:
 def test_a_lost_caller_is_no_fault_of_the_device(seen: dict[str, Any]) -> None:
     assert seen["after_caller_lost"] == figures(1)
     assert seen["failed_by_caller"] == [0]
+
+
+def test_a_host_with_another_version_is_told_and_left_alone(seen: dict[str, Any]) -> None:
+    for told in (seen["older_host"], seen["connecting_to_older_host"]):
+        assert f"raytune_edge {__version__} here on" in told
+        assert "raytune_edge 0.0.9 on" in told
+        assert f"pip install ray=={ray.__version__} raytune-edge=={__version__}" in told
+    assert seen["beside_older_host"] == figures(1)
 
 
 def test_a_driver_that_was_killed_finds_its_pool_again(seen: dict[str, Any]) -> None:

@@ -36,6 +36,23 @@ def test_a_kept_record_says_that_it_is_cached_and_when_it_was_taken(tmp_path: Pa
     assert found == dataclasses.replace(record, cached=True)
 
 
+def test_the_newest_record_answers(tmp_path: Path) -> None:
+    store, now = Store(tmp_path), time.time()
+    for age_s in (20.0, 10.0, 30.0):
+        store.put(kept(taken_at=now - age_s), TIMING)
+    found = get(store)
+    assert found is not None
+    assert found.taken_at == now - 10.0
+
+
+def test_accuracy_is_not_kept_because_it_depends_on_the_weights(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(kept(top1=0.9, top5=1.0), TIMING)
+    found = get(store)
+    assert found is not None
+    assert (found.top1, found.top5) == (None, None)
+
+
 @pytest.mark.parametrize(
     "other", [{"signature": "abd"}, {"device_name": "another"}, {"runtime": "openvino 2025.0"}]
 )

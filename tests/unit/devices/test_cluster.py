@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from raytune_edge.devices.cluster import no_device_message, units_on
+import pytest
+
+from raytune_edge.devices.cluster import no_device_message, offered_by, units_on
 
 
 def node(name: str, *, alive: bool = True, **resources: float) -> dict[str, Any]:
@@ -37,6 +39,15 @@ def test_an_actor_asks_for_its_own_unit_where_units_are_tagged() -> None:
         {"ncs": 1.0, "ncs:0": 1.0},
         {"ncs": 1.0, "ncs:1": 1.0},
         {"ncs": 1.0},
+    ]
+
+
+@pytest.mark.parametrize("units", [0, 1, 3])
+def test_what_a_host_offers_is_what_the_pool_reads(units: int) -> None:
+    offering = node("a") | {"Resources": offered_by(units, "ncs")}
+    places = units_on([offering], "ncs")
+    assert [dict(place.resources) for place in places] == [
+        {"ncs": 1.0, f"ncs:{index}": 1.0} for index in range(units)
     ]
 
 

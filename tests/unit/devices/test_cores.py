@@ -1,11 +1,19 @@
 """Cores for measuring children."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from raytune_edge.devices import cores
-from raytune_edge.devices.cores import allowed_cores, quiet_cores, wait_for_quiet
+from raytune_edge.devices.cores import (
+    ClaimedCore,
+    allowed_cores,
+    claim_core,
+    quiet_cores,
+    wait_for_quiet,
+)
 
 
 def singles(count: int) -> list[frozenset[int]]:
@@ -29,6 +37,42 @@ def test_each_unit_gets_a_core_while_one_is_left(
     allowed: list[frozenset[int]], units: int, expected: list[set[int]]
 ) -> None:
     assert quiet_cores(allowed, units) == [frozenset(each) for each in expected]
+
+
+@pytest.fixture
+def claim(tmp_path: Path) -> Callable[..., ClaimedCore | None]:
+    """Claim a core of a host that is made up."""
+    (tmp_path / "tmp").mkdir()
+    return functools.partial(claim_core, patience_s=0.0, root=tmp_path)
+
+
+def test_no_two_children_of_a_host_get_one_core_and_one_is_left(
+    claim: Callable[..., ClaimedCore | None],
+) -> None:
+    claims = [claim(singles(3), 1) for _ in range(3)]
+    assert [each and set(each.cpus) for each in claims] == [{2}, {1}, None]
+
+
+def test_a_core_that_is_left_meanwhile_is_claimed(
+    claim: Callable[..., ClaimedCore | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = claim(singles(2), 1)
+    assert first is not None
+    assert claim(singles(2), 1) is None
+    monkeypatch.setattr(cores.time, "sleep", lambda pause_s: first.release())
+    assert claim(singles(2), 1, patience_s=5.0) is not None
+
+
+def test_a_core_is_claimed_with_its_hardware_threads_or_not_at_all(
+    claim: Callable[..., ClaimedCore | None],
+) -> None:
+    thread = claim([frozenset({0, 4})], 1)
+    assert thread is not None
+    assert thread.cpus == {4}
+    assert claim([frozenset({0}), frozenset({1, 4})], 1) is None
+    other = claim([frozenset({0}), frozenset({1})], 1)  # what was tried is let go
+    assert other is not None
+    assert other.cpus == {1}
 
 
 def test_what_this_process_may_use_is_each_cpu_once() -> None:
