@@ -1,11 +1,18 @@
 """What the doctor finds on hosts that are made up."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from raytune_edge import doctor
-from raytune_edge.doctor import cpu_findings, unseen_hardware
+from raytune_edge.doctor import cluster, devices
+from raytune_edge.doctor.cluster import Offer, ray_findings
+from raytune_edge.doctor.devices import cpu_findings, unseen_hardware
+from raytune_edge.doctor.finding import Finding
+from raytune_edge.doctor.sticks import stick_findings
+from raytune_edge.runtimes import DeviceSpec
+from raytune_edge.runtimes.locks import take
+from tests.unit.runtimes.test_sticks import plug_in, socket
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
@@ -33,7 +40,7 @@ def test_a_graphics_unit_without_driver_is_told_with_the_package(tmp_path: Path)
 def test_a_graphics_unit_that_is_not_allowed_is_told_with_the_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(devices.os, "access", lambda path, mode: False)
     (finding,) = unseen_hardware({}, gpu(tmp_path))
     assert "usermod -aG render" in finding.mend
 
@@ -53,22 +60,83 @@ def test_a_neural_unit_without_driver_is_told(tmp_path: Path) -> None:
     assert "linux-npu-driver" in finding.mend
 
 
-@pytest.mark.parametrize(("product", "state"), [("2485", "not booted"), ("f63b", "booted")])
-def test_a_stick_is_told_with_the_runtime_that_serves_it(
-    tmp_path: Path, product: str, state: str
+def sticks_of(root: Path, python: str = "python3.9") -> list[Finding]:
+    (root / "tmp").mkdir(exist_ok=True)
+    return list(stick_findings(DeviceSpec(device="MYRIAD", python=python, root=str(root))))
+
+
+def test_a_host_without_a_stick_fails_with_what_to_look_at(tmp_path: Path) -> None:
+    runtime, missing = sticks_of(tmp_path)
+    assert (runtime.level, missing.level) == ("ok", "fail")
+    assert "expected a Neural Compute Stick 2" in missing.what
+    assert "lsusb -d 03e7:" in missing.mend
+
+
+def test_a_missing_runtime_and_a_foreign_mutex_fail_and_no_stick_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usb = "sys/bus/usb/devices/1-2"
-    root = write(tmp_path, {f"{usb}/idVendor": "03e7\n", f"{usb}/idProduct": f"{product}\n"})
-    (finding,) = unseen_hardware({"CPU": ""}, root)
-    assert "1-2" in finding.what
-    assert f"({state})" in finding.what
-    assert "openvino==2021.4.2" in finding.mend
+    monkeypatch.setenv("RAYTUNE_EDGE_NCS2", str(tmp_path / "nowhere"))
+    plug_in(tmp_path, "1-3")
+    (tmp_path / "tmp/mvnc.mutex").mkdir(parents=True)
+    runtime, mutex, stick, link = sticks_of(tmp_path, python="")
+    assert [each.level for each in (runtime, mutex, stick, link)] == ["fail"] * 2 + ["warn"] * 2
+    assert runtime.mend == "raytune-edge ncs2 install"
+    assert "belongs to user" in mutex.what
+    assert mutex.mend == f"sudo rm {tmp_path}/tmp/mvnc.mutex"
+    assert "at USB 1-3 (not booted); not tried" in stick.what
 
 
-def test_other_usb_devices_are_not_told(tmp_path: Path) -> None:
-    usb = "sys/bus/usb/devices/1-2"
-    root = write(tmp_path, {f"{usb}/idVendor": "1d6b\n", f"{usb}/idProduct": "2485\n"})
-    assert list(unseen_hardware({}, root)) == []
+def test_a_stick_that_this_user_may_not_open_fails_with_the_rule(tmp_path: Path) -> None:
+    plug_in(tmp_path, "1-3")
+    (tmp_path / "dev/bus/usb/001/007").unlink()
+    _, stick, _ = sticks_of(tmp_path)
+    assert stick.level == "fail"
+    assert "docker run" in stick.mend
+
+
+def test_a_stick_in_use_is_well_if_a_pool_has_it_and_left_alone_if_not(tmp_path: Path) -> None:
+    socket(plug_in(tmp_path, "2-1", "f63b", "5000"), "usb2-port1", "usb1-port3")
+    (tmp_path / "tmp").mkdir()
+    lock = take("stick-1-3", tmp_path)
+    assert lock is not None
+    _, ours = sticks_of(tmp_path)
+    assert ours.level == "ok"
+    assert f"in use by the measuring process {os.getpid()}" in ours.what
+    lock.release()
+    with (tmp_path / "dev/bus/usb/002/007").open():
+        _, theirs = sticks_of(tmp_path)
+    assert (theirs.level, theirs.mend) == ("fail", f"kill {os.getpid()}")
+
+
+@pytest.mark.parametrize(("product", "speed"), [("f63b", "480"), ("2485", "480")])
+def test_a_stick_without_usb_3_is_told(tmp_path: Path, product: str, speed: str) -> None:
+    plug_in(tmp_path, "1-3", product, speed)
+    (tmp_path / "tmp").mkdir()
+    lock = take("stick-1-3", tmp_path)
+    *_, link = sticks_of(tmp_path)
+    assert lock is not None
+    lock.release()
+    assert link.level == "warn"
+    assert "USB 3 socket" in link.mend
+
+
+@pytest.mark.parametrize(
+    ("offer", "units", "level", "mend"),
+    [
+        (Offer(units=2, address="head:6379"), 2, "ok", ""),
+        (Offer(units=3, address="head:6379"), 0, "ok", ""),
+        (Offer(units=1, address="head:6379"), 2, "warn", "--resources='{\"ncs\": 2}'"),
+        (Offer(units=0, address="head:6379"), 2, "warn", "--resources='{\"ncs\": 2}'"),
+        (None, 0, "warn", "--resources='{\"ncs\": 1}'"),
+    ],
+)
+def test_a_node_should_offer_as_many_units_as_there_are_sticks(
+    offer: Offer | None, units: int, level: str, mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "offer_here", lambda resource: offer)
+    (finding,) = ray_findings("ncs", units)
+    assert finding.level == level
+    assert mend in finding.mend
 
 
 def host(root: Path, *, pressure: float = 0.0, governor: str = "performance") -> Path:
