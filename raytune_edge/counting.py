@@ -25,6 +25,7 @@ class Counts:
     params: int
 
 
+@torch.inference_mode(False)  # in which torch 2.5 counts nothing
 @torch.no_grad()
 def count(model: nn.Module, example: torch.Tensor) -> Counts:
     """Count what ``model`` multiplies, in eval mode, for the first input of ``example``.
@@ -33,6 +34,6 @@ def count(model: nn.Module, example: torch.Tensor) -> Counts:
     Counts(macs=13824, params=224)
     """
     with FlopCounterMode(display=False) as counter:
-        copy.deepcopy(model).eval()(example[:1])
+        copy.deepcopy(model).eval()(example[:1].clone())
     macs = counter.get_total_flops() // 2  # torch counts a multiply-accumulate as two
     return Counts(macs=macs, params=sum(parameter.numel() for parameter in model.parameters()))

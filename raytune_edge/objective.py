@@ -22,78 +22,111 @@ class Verdict:
         score: Finite, larger is better; at least 0 when feasible, in [-1, 0) when not.
         feasible: Whether every constraint whose metric is known holds.
         reason: The constraints that are missed, each with value and limit; "" when feasible.
+        violation: By how much of its limit each constraint is missed, summed; 0 when feasible.
     """
 
     score: float
     feasible: bool
     reason: str = ""
+    violation: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """What the search should look for.
 
-    Exactly one of ``maximize`` and ``minimize`` names the goal; the rest are constraints.
+    ``maximize`` and ``minimize`` name the goals, at least one in all; the rest are constraints.
+    With several goals the search looks for their front.
 
     Attributes:
-        maximize: Metric to maximise, such as ``"top1"``.
-        minimize: Metric to minimise, such as ``"latency_p50_ms"``.
+        maximize: Metric to maximise, such as ``"top1"``, or several.
+        minimize: Metric to minimise, such as ``"latency_p50_ms"``, or several.
         latency_budget_ms: Largest ``latency_p50_ms`` that is feasible.
         top1_floor: Smallest ``top1`` that is feasible, a fraction.
         at_most: More upper limits by metric, such as ``{"params": 100_000}``.
         at_least: More lower limits by metric, such as ``{"throughput_fps": 200}``.
 
     Raises:
-        ValueError: On construction, for an unknown metric or a limit that is not above 0.
+        ValueError: On construction, for an unknown metric, one that is named twice, or a limit
+            that is not above 0.
 
     >>> objective = Objective(maximize="top1", latency_budget_ms=0.8)
     >>> objective.verdict({"top1": 0.9, "latency_p50_ms": 0.6})
-    Verdict(score=0.9, feasible=True, reason='')
+    Verdict(score=0.9, feasible=True, reason='', violation=0.0)
     >>> objective.verdict({"top1": 0.99, "latency_p50_ms": 1.6}).reason
     'latency_p50_ms 1.6 ms is over the limit of 0.8 ms'
+    >>> front = Objective(maximize="top1", minimize="latency_p50_ms", top1_floor=0.8)
+    >>> front.losses({"top1": 0.9, "latency_p50_ms": 0.6})
+    (-0.9, 0.6)
     """
 
-    maximize: str | None = None
-    minimize: str | None = None
+    maximize: str | tuple[str, ...] | None = None
+    minimize: str | tuple[str, ...] | None = None
     latency_budget_ms: float | None = None
     top1_floor: float | None = None
     at_most: Mapping[str, float] = field(default_factory=dict)
     at_least: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if (self.maximize is None) == (self.minimize is None):
+        names = [name for name, _ in self.goals]
+        if not names or len(set(names)) < len(names):
             raise ValueError(
-                "Objective: expected exactly one of maximize= and minimize=, "
+                "Objective: expected at least one metric in maximize= and minimize=, none twice, "
                 f"got maximize={self.maximize!r} and minimize={self.minimize!r}"
             )
-        for name in (self.maximize or self.minimize, *self.at_most, *self.at_least):
+        for name in (*names, *self.at_most, *self.at_least):
             if name not in METRIC_UNITS:
                 raise ValueError(
                     f"Objective: no metric is called {name!r}; there are {sorted(METRIC_UNITS)}"
                 )
-        for name, limit in (*self._upper().items(), *self._lower().items()):
+        for name, limit in (*self.upper.items(), *self.lower.items()):
             if not (math.isfinite(limit) and limit > 0):
                 raise ValueError(
                     f"Objective: the limit on {name} must be a finite number above 0, got {limit!r}"
                 )
 
-    def _upper(self) -> dict[str, float]:
+    @property
+    def goals(self) -> tuple[tuple[str, int], ...]:
+        """Each goal's metric, with -1 where it is maximised and 1 where it is minimised."""
+        return (
+            *((name, -1) for name in _names(self.maximize)),
+            *((name, 1) for name in _names(self.minimize)),
+        )
+
+    @property
+    def upper(self) -> dict[str, float]:
+        """Upper limits by metric."""
         budget = self.latency_budget_ms
         return {**self.at_most, **({} if budget is None else {"latency_p50_ms": budget})}
 
-    def _lower(self) -> dict[str, float]:
+    @property
+    def lower(self) -> dict[str, float]:
+        """Lower limits by metric."""
         floor = self.top1_floor
         return {**self.at_least, **({} if floor is None else {"top1": floor})}
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """All that goals and limits are about."""
+        return frozenset({name for name, _ in self.goals} | {*self.upper, *self.lower})
+
+    def losses(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """The goals' figures, smaller is better; infinity for one that is not known."""
+        figures = (sign * metrics.get(name, math.nan) for name, sign in self.goals)
+        return tuple(figure if math.isfinite(figure) else math.inf for figure in figures)
 
     def verdict(self, metrics: Mapping[str, float]) -> Verdict:
         """Judge ``metrics``. A metric that is absent or NaN is unknown and misses no constraint.
 
         A feasible network scores its goal: the metric itself when maximised, ``1 / (1 + metric)``
-        when minimised, 0 while unknown. An infeasible one scores ``-miss / (1 + miss)``, where
-        ``miss`` sums by how much of its limit each constraint is missed.
+        when minimised, 0 while unknown. Of several goals it scores the geometric mean of those
+        that are known: for Tune's schedulers, which compare single numbers, a network is not
+        worse for a latency that is still being measured. An infeasible one scores
+        ``-miss / (1 + miss)``, where ``miss`` sums by how much of its limit each constraint is
+        missed.
         """
         misses: list[tuple[float, str]] = []
-        for sign, word, limits in ((1, "over", self._upper()), (-1, "under", self._lower())):
+        for sign, word, limits in ((1, "over", self.upper), (-1, "under", self.lower)):
             for name, limit in limits.items():
                 value = metrics.get(name, math.nan)
                 if sign * (value - limit) > 0:
@@ -103,11 +136,21 @@ class Objective:
         if misses:
             miss = sum(size for size, _ in misses)
             score = -miss / (1 + miss) if math.isfinite(miss) else WORST_SCORE
-            return Verdict(score=score, feasible=False, reason="; ".join(t for _, t in misses))
+            reason = "; ".join(text for _, text in misses)
+            return Verdict(score=score, feasible=False, reason=reason, violation=miss)
         return Verdict(score=self._goal(metrics), feasible=True)
 
     def _goal(self, metrics: Mapping[str, float]) -> float:
-        value = metrics.get(self.maximize or self.minimize or "", math.nan)
-        if not math.isfinite(value):
-            return 0.0
-        return max(value, 0.0) if self.maximize else 1 / (1 + max(value, 0.0))
+        known = [(metrics.get(name, math.nan), sign) for name, sign in self.goals]
+        scores = [
+            max(value, 0.0) if sign < 0 else 1 / (1 + max(value, 0.0))
+            for value, sign in known
+            if math.isfinite(value)
+        ]
+        return math.prod(score ** (1 / len(scores)) for score in scores) if scores else 0.0
+
+
+def _names(metrics: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    if metrics is None:
+        return ()
+    return (metrics,) if isinstance(metrics, str) else tuple(metrics)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RESNET56_SCHEDULE",
     "Moves",
+    "is_ratio",
     "schedule_point",
     "search_space",
     "unpack",
@@ -105,6 +106,11 @@ def unpack(config: Mapping[str, Any], groups: Groups) -> Moves:
     )
 
 
+def is_ratio(key: str) -> bool:
+    """Whether ``key`` of a config names a pruning ratio."""
+    return key.startswith(_RATIO)
+
+
 def _by_group(named: Mapping[str, Any], groups: Groups) -> dict[str, Any]:
     """Values by group from values by stage, block, group or member: the narrowest name holds."""
     inside = {name: groups.within(name) for name in named}
@@ -123,6 +129,7 @@ def search_space(
     lr: tuple[float, float] | None = None,
     criteria: Sequence[str] | None = None,
     kinds: Literal["one", "each"] | None = None,
+    grid: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, Any]:
     """The space of pruned networks, as domains of `ray.tune`, for any searcher.
 
@@ -145,14 +152,18 @@ def search_space(
         criteria: Criteria to choose from.
         kinds: Choose between filters and channels: ``"one"`` choice for all groups, or one for
             ``"each"`` of what has a ratio.
+        grid: Channel counts to offer, by group, such as `ncs2.channel_grid` finds; groups that it
+            doesn't name are offered all. Several groups with one ratio are offered the ratios that
+            all their grids share.
 
     Raises:
         ValueError: For an unknown ``by`` or ``kinds``.
-        PlanError: If nothing is left to search.
+        PlanError: If nothing is left to search, or ``grid`` has a count that the recipe's rounding
+            can't give.
     """
     from ray import tune
 
-    from raytune_edge.pruning import prunable_groups, ratio_steps
+    from raytune_edge.pruning import counts_to_ratios, prunable_groups, ratio_steps
 
     for name, value, choices in (
         ("by", by, ("group", "block", "stage")),
@@ -180,6 +191,16 @@ def search_space(
         count = min(count, math.floor(bound / step + 1e-6))
         if count and any(group in paying for group, _, _ in grids):
             space[_RATIO + name] = _steps(step, count)
+            offered = [
+                counts_to_ratios(groups.named(group), grid[group], recipe.round_to, recipe.min_keep)
+                for group, _, _ in grids
+                if grid and group in grid
+            ]
+            if offered:
+                shared = [each for each in set.intersection(*offered) if each <= bound + 1e-6]
+                space[_RATIO + name] = tune.choice(sorted(shared))
+                if len(shared) == 1:
+                    del space[_RATIO + name]
     if not space:
         raise PlanError(
             f"nothing to search: no group keeps fewer channels than it has with "
@@ -237,6 +258,9 @@ def schedule_point(
         if key.startswith(_RATIO):
             inside = groups.within(key.removeprefix(_RATIO))
             mean = sum(wanted.get(group.name, 0.0) for group in inside) / len(inside)
+            if hasattr(space[key], "categories"):
+                point[key] = min(space[key].categories, key=lambda ratio: abs(ratio - mean))
+                continue
             step = space[key].get_sampler().q
             most = math.floor(space[key].upper / step)
             point[key] = min(round(mean / step), most) * step

@@ -2,7 +2,7 @@
 
 from raytune_edge.pruning.graph import prunable_groups
 from raytune_edge.pruning.groups import Group, Groups
-from raytune_edge.pruning.plan import Plan, plan, ratio_steps
+from raytune_edge.pruning.plan import Plan, counts_to_ratios, plan, ratio_steps
 from raytune_edge.pruning.rows import Sensitivity, SensitivityRow, read_sensitivity
 from raytune_edge.pruning.sensitivity import sensitivity
 from raytune_edge.pruning.surgery import prune, prune_iteratively, removed_channels
@@ -13,6 +13,7 @@ __all__ = [
     "Plan",
     "Sensitivity",
     "SensitivityRow",
+    "counts_to_ratios",
     "plan",
     "prunable_groups",
     "prune",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from raytune_edge.errors import PlanError
 from raytune_edge.pruning.groups import Group, Groups, table
 
-__all__ = ["Plan", "kept_channels", "plan", "ratio_steps"]
+__all__ = ["Plan", "counts_to_ratios", "kept_channels", "plan", "ratio_steps"]
 
 logger = logging.getLogger(__name__)
 
@@ -153,3 +153,24 @@ def ratio_steps(group: Group, round_to: int, min_keep: int) -> tuple[float, int]
     in_steps = math.ceil(group.channels / step)
     least = math.ceil(max(min_keep, 1) / step)
     return 1 / in_steps, max(0, in_steps - least)
+
+
+def counts_to_ratios(
+    group: Group, counts: Iterable[int], round_to: int, min_keep: int
+) -> set[float]:
+    """The ratios that keep just these ``counts`` of the group's channels, and 0.
+
+    Raises:
+        PlanError: If rounding never keeps one of them.
+    """
+    kept = {
+        ratio: kept_channels(group, ratio, round_to, min_keep)
+        for ratio in (0.0, *(1 - count / group.channels for count in counts))
+    }
+    if never := sorted(set(counts) - set(kept.values())):
+        raise PlanError(
+            f"{group.name} has {group.channels} channels and never keeps {never} of them with "
+            f"round_to={round_to} and min_keep={min_keep}; make the counts with the recipe's own: "
+            f"rte.ncs2.channel_grid(task, round_to={round_to}, min_keep={min_keep})"
+        )
+    return set(kept)

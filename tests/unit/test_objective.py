@@ -70,8 +70,9 @@ def test_a_smaller_value_scores_higher_when_minimised() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "exactly one of"),
-        ({"maximize": "top1", "minimize": "latency_p50_ms"}, "exactly one of"),
+        ({}, "at least one metric"),
+        ({"maximize": ("top1", "top1")}, "none twice"),
+        ({"maximize": "top1", "minimize": ("macs", "top1")}, "none twice"),
         ({"maximize": "accuracy"}, "no metric is called 'accuracy'.*'top1'"),
         ({"maximize": "top1", "latency_budget_ms": 0}, "above 0, got 0"),
         ({"maximize": "top1", "at_most": {"params": math.nan}}, "finite number above 0, got nan"),
