@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from raytune_edge.task import Task
     from raytune_edge.training import TrainingLoop
 
-__all__ = ["Backend", "Criterion", "Gate", "Kind", "Recipe", "Retrain", "Timing"]
+__all__ = ["Backend", "Criterion", "Gate", "Kind", "Precheck", "Recipe", "Retrain", "Timing"]
 
 Gate = Literal["overlap", "wait", "off"]
 Criterion = Literal["l1", "l2", "fpgm", "bn_scale", "taylor", "random"]
 Kind = Literal["filters", "channels"]
 Backend = Literal["nni", "torch-pruning"]
+Precheck = Literal["none", "ncs2"]
 
 
 def _check(owner: object, ok: bool, name: str, expected: str) -> None:
@@ -147,6 +148,10 @@ class Recipe:
         gate: When a trial over its latency budget ends: ``"overlap"`` retrains until the first
             measurement is in, ``"wait"`` waits for it before the first epoch, ``"off"`` measures
             only after retraining.
+        precheck: ``"ncs2"`` compiles each network for a Neural Compute Stick 2, without one, before
+            any device is asked: what it cannot run ends as unsupported, and the predicted time of
+            the rest is ``predicted_hw_ms``. Each node with trials needs the stick's runtime:
+            ``raytune-edge ncs2 install``.
         round_to: Kept channels are a multiple of this; 8 suits CPUs (latency falls in such steps).
         min_keep: Least channels that a group keeps.
         criterion: How channels are ranked: see `pruning.criteria.score_channels`.
@@ -161,6 +166,7 @@ class Recipe:
     objective: Objective = field(default_factory=lambda: Objective(maximize="top1"))
     timing: Timing = field(default_factory=Timing)
     gate: Gate = "overlap"
+    precheck: Precheck = "none"
     round_to: int = 8
     min_keep: int = 8
     criterion: Criterion = "l1"
@@ -170,9 +176,19 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        choices = {"gate": Gate, "criterion": Criterion, "kind": Kind, "backend": Backend}
+        choices = {
+            "gate": Gate,
+            "precheck": Precheck,
+            "criterion": Criterion,
+            "kind": Kind,
+            "backend": Backend,
+        }
         for name, literal in choices.items():
             known = get_args(literal)
             _check(self, getattr(self, name) in known, name, f"one of {known}")
         _check(self, self.round_to >= 1, "round_to", "at least 1")
+        if self.precheck == "none" and "predicted_hw_ms" in self.objective.metrics:
+            raise ValueError(
+                'Recipe(objective=...): predicted_hw_ms is known only with precheck="ncs2"'
+            )
         _check(self, self.min_keep >= 1, "min_keep", "at least 1")

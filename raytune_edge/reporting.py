@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 """The file of a checkpoint that lists its other files with their SHA-256 sums."""
 
+_LAST_REPORT = "report.json"
+_ENDS = ("done", "infeasible")
 _PACKAGES = ("raytune-edge", "ray", "torch", "nni", "onnx")
 
 
@@ -113,9 +116,28 @@ class Report:
         if files is None:
             tune.report(result)
             return
+        if stage in _ENDS:
+            files = {**files, _LAST_REPORT: json.dumps(result).encode()}
         with tempfile.TemporaryDirectory() as folder:
             _write_checkpoint(Path(folder), files)
             tune.report(result, checkpoint=tune.Checkpoint.from_directory(folder))
+
+    def told_to_its_end(self) -> bool:
+        """Whether this trial had ended, and was begun again; its last report is then repeated.
+
+        A driver that is killed may not have noted the end of a trial whose checkpoint is there.
+        """
+        checkpoint = tune.get_checkpoint()
+        if checkpoint is None:
+            return False
+        with checkpoint.as_directory() as folder:
+            last = Path(folder) / _LAST_REPORT
+            if not last.exists():
+                return False
+            result = json.loads(last.read_text())
+        logger.info("had ended already: %s", result["stage"])
+        tune.report(result)
+        return True
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on in another process."""
@@ -132,6 +154,10 @@ def _write_checkpoint(folder: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    manifest = {"sha256": sums, "versions": versions, "made_at": time.time()}
+    manifest = {"sha256": sums, "versions": _versions(), "made_at": time.time()}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}

@@ -20,17 +20,19 @@ from torch import nn
 
 from raytune_edge import counting, pruning, training
 from raytune_edge.config import Recipe, Retrain
-from raytune_edge.devices import DevicePool, Pending
+from raytune_edge.devices import DevicePool
 from raytune_edge.devices.cores import keep_off
 from raytune_edge.export import ExportedModel, export_onnx
-from raytune_edge.records import Measurement, within_noise
+from raytune_edge.measuring import FirstMeasurement, last_measurement
+from raytune_edge.ncs2.checking import require
+from raytune_edge.records import Measurement
 from raytune_edge.reporting import Report
+from raytune_edge.runtimes.ncs2 import legacy_python
 from raytune_edge.space import unpack
 from raytune_edge.task import Loaders
 from raytune_edge.training import Accuracy, Epoch
 
 __all__ = [
-    "FirstMeasurement",
     "Network",
     "ask_for_latency",
     "collapse",
@@ -39,7 +41,7 @@ __all__ = [
     "prune_baseline",
     "result_files",
     "retrain",
-    "share_host",
+    "prepare_host",
 ]
 
 logger = logging.getLogger(__name__)
@@ -68,8 +70,14 @@ class Network:
     resume: dict[str, Any] | None = None
 
 
-def share_host(devices: DevicePool) -> None:
-    """Use as many torch threads as Tune gave this trial, and keep off the devices' cores."""
+def prepare_host(recipe: Recipe, devices: DevicePool) -> None:
+    """Use as many torch threads as Tune gave this trial, and keep off the devices' cores.
+
+    Raises:
+        NoRuntimeError: If the host lacks what the recipe's precheck needs, before time is spent.
+    """
+    if recipe.precheck == "ncs2":
+        legacy_python()
     resources = tune.get_context().get_trial_resources()
     cpus = resources.required_resources.get("CPU", 1) if resources else 1
     torch.set_num_threads(max(1, int(cpus)))
@@ -152,46 +160,19 @@ def _assess(network: Network, recipe: Recipe, report: Report) -> Accuracy:
     return accuracy
 
 
-class FirstMeasurement:
-    """Step 2 and 3: the measurement that runs while the network is retrained.
-
-    Attributes:
-        measurement: None until the device has answered, and where none was asked for.
-    """
-
-    def __init__(self, request: Pending | None, report: Report) -> None:
-        self._request = request
-        self._report = report
-        self.measurement: Measurement | None = None
-
-    def misses(self) -> bool:
-        """Whether the network is known to miss a limit by its shape. Never waits.
-
-        Raises:
-            UnsupportedModelError: If no device can run the network.
-            DeviceError: If the pool gave up.
-        """
-        if self.measurement is None and self._request is not None and self._request.done():
-            self.wait()
-        return bool(self._report.limit_missed())
-
-    def wait(self) -> None:
-        """Wait for the answer, if one was asked for. Raises what `misses` raises."""
-        if self.measurement is None and self._request is not None:
-            self.measurement = self._request.result()
-            self._report.add_measurement(self.measurement)
-
-
 def ask_for_latency(
     network: Network, recipe: Recipe, devices: DevicePool, report: Report
 ) -> FirstMeasurement:
     """Step 2: send the network to the devices and don't wait.
 
-    One that misses a limit by its size alone is not sent.
+    One that the precheck refuses, or that misses a limit before it is measured, is not sent.
     """
     exported = export_onnx(network.model, recipe.task.example())
     report.add(size_bytes=len(exported.onnx), signature=exported.signature)
     request = None
+    if recipe.precheck == "ncs2":
+        with report.span("precheck"):
+            report.add(predicted_hw_ms=require(exported.onnx).predicted_hw_ms)
     if recipe.gate != "off" and not report.limit_missed():
         request = devices.submit(exported.onnx, timing=recipe.timing, signature=exported.signature)
     return FirstMeasurement(request, report)
@@ -249,39 +230,23 @@ def measure_final(
     report: Report,
     first: Measurement | None,
 ) -> tuple[ExportedModel, Measurement]:
-    """Step 5: test the network, export it and measure it as it will be deployed.
-
-    Retraining leaves the shape as it was, so a latency that differs from the ``first`` one by more
-    than their joint noise is measured once more, and flagged if it stays so.
-    """
+    """Step 5: export the network, measure it as it will be deployed, and test it meanwhile."""
+    exported = export_onnx(network.model, recipe.task.example())
+    report.add(size_bytes=len(exported.onnx), signature=exported.signature)
+    ask = functools.partial(
+        devices.submit,
+        exported.onnx,
+        timing=recipe.timing,
+        signature=exported.signature,
+        fresh=True,
+        sample=_sample(network.loaders, recipe.task.device_samples),
+        priority=1,  # the trial holds a trainer until it is answered
+    )
+    request = ask()
     with report.span("evaluate"):
         test = training.evaluate(network.model, network.loaders.test)
     report.add(test_top1=test.top1, test_top5=test.top5)
-    exported = export_onnx(network.model, recipe.task.example())
-    report.add(size_bytes=len(exported.onnx), signature=exported.signature)
-    sample = _sample(network.loaders, recipe.task.device_samples)
-
-    def measure() -> Measurement:
-        measurement = devices.measure(
-            exported.onnx,
-            timing=recipe.timing,
-            signature=exported.signature,
-            fresh=True,
-            sample=sample,
-            priority=1,  # the trial holds a trainer until it is answered
-        )
-        report.add_measurement(measurement)
-        return measurement
-
-    final = measure()
-    if first is not None and not within_noise(first, final):
-        final = measure()
-        if not within_noise(first, final):
-            report.flag(
-                f"p50 {first.latency_p50_ms:.4g} ms before retraining, "
-                f"{final.latency_p50_ms:.4g} ms after: the same shape should agree"
-            )
-    return exported, final
+    return exported, last_measurement(request, ask, report, first)
 
 
 def _sample(

@@ -36,8 +36,10 @@ def prune_and_retrain(config: Mapping[str, Any], *, recipe: Recipe, devices: Dev
         PlanError: If ``config`` asks for what cannot be: an unknown group, a ratio out of range.
         DeviceError: If the pool gave up on its devices; this is no evidence about the network.
     """
-    stages.share_host(devices)
+    stages.prepare_host(recipe, devices)
     report = Report(recipe)
+    if report.told_to_its_end():
+        return None
     try:
         # 1. Prune, recalibrate, and see what is left.
         network = stages.prune_baseline(config, recipe, report)

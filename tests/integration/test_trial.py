@@ -114,7 +114,8 @@ def test_a_feasible_network_is_retrained_measured_and_kept(run: Callable[..., An
     with result.checkpoint.as_directory() as folder:
         files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
     sums = json.loads(files[MANIFEST])["sha256"]
-    assert set(sums) == {"model.onnx", "plan.json", "measurement.json", "state_dict.pt"}
+    kept = {"model.onnx", "plan.json", "measurement.json", "state_dict.pt", "report.json"}
+    assert set(sums) == kept
     measurement = Measurement.from_dict(json.loads(files["measurement.json"]))
     assert measurement.model_sha256 == sums["model.onnx"]
     plan = json.loads(files["plan.json"])

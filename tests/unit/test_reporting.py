@@ -90,7 +90,7 @@ def test_the_manifest_has_the_sums_of_the_files(told: Told) -> None:
     files = told[0]["files"]
     manifest = json.loads(files.pop(MANIFEST))
     assert manifest["sha256"] == {n: hashlib.sha256(c).hexdigest() for n, c in files.items()}
-    assert set(files) == {"model.onnx", "plan.json"}
+    assert set(files) == {"model.onnx", "plan.json", "report.json"}
 
 
 def test_time_on_the_device_adds_up_and_a_cached_answer_adds_none(told: Told) -> None:
