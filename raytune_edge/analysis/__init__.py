@@ -10,6 +10,7 @@ from raytune_edge.analysis.front import (
     pareto_front,
 )
 from raytune_edge.analysis.relations import correlations, importance
+from raytune_edge.analysis.replay import replay
 from raytune_edge.analysis.report import report
 from raytune_edge.analysis.spent import Spent, spent
 from raytune_edge.analysis.table import front_table
@@ -32,6 +33,7 @@ __all__ = [
     "knee_point",
     "pareto_front",
     "prepare_folder",
+    "replay",
     "report",
     "spent",
     "to_frame",

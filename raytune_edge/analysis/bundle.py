@@ -18,13 +18,15 @@ from raytune_edge.analysis.files import FILES, checkpoint_folder, checkpoint_uri
 from raytune_edge.analysis.write import prepare_folder
 from raytune_edge.errors import BundleError, OutputError, ParityError
 from raytune_edge.runtimes.ir import Agreement, compare, convert
+from raytune_edge.runtimes.ncs2.deploy import write_for_stick
 
 if TYPE_CHECKING:
     from raytune_edge.task import Task
 
-__all__ = ["MANIFEST", "agreement", "check_files", "export_bundle"]
+__all__ = ["MANIFEST", "STICK_XML", "agreement", "check_files", "export_bundle"]
 
 MANIFEST = "manifest.json"
+STICK_XML = "ncs2.xml"
 TOLERANCE = {"f16": 0.02, "f32": 0.001}
 """Largest difference of outputs, as a share of the largest output, by the weights' precision."""
 
@@ -37,23 +39,30 @@ def export_bundle(
     *,
     task: Task | None = None,
     fp16: bool = True,
+    ncs2: bool | None = None,
 ) -> Path:
     """Write all that is needed to deploy a finished trial's network into one folder.
 
     ``model.onnx``; ``model.xml`` and ``model.bin``, the same for OpenVINO; ``labels.txt``;
     ``input.json`` (shape, layout, normalisation, labels); ``measurement.json``; ``plan.json``;
     ``state_dict.pt``; ``run.py``, which classifies an image; and ``manifest.json`` with the SHA-256
-    sum of each. An earlier bundle at ``path`` is replaced; anything else there is left alone.
+    sum of each. For the Neural Compute Stick 2 also ``ncs2.xml`` and ``ncs2.bin``, in FP16 and the
+    format of OpenVINO 2021.4, and ``ncs2.blob``, compiled for the stick. An earlier bundle at
+    ``path`` is replaced; anything else there is left alone.
 
     Args:
         result: A ``Result`` of Tune, such as ``results.get_best_result()``, or a row of
             `to_frame`.
         task: Tells labels and normalisation; without one labels are numbers, and pixels are
             scaled to [0, 1] only.
-        fp16: Keep OpenVINO's weights as FP16, as the stick computes, else as FP32.
+        fp16: Keep OpenVINO's weights as FP16, else as FP32.
+        ncs2: Whether to write the stick's files, which needs its runtime but no stick; by default
+            if the network was measured on one.
 
     Raises:
         ValueError: If the trial left no network.
+        UnsupportedModelError: If the stick cannot run the network.
+        NoRuntimeError: If the stick's runtime is missing; the message says what makes it.
         BundleError: If its files are not those that it wrote.
         ParityError: If OpenVINO's network gives other outputs than the ONNX file.
         OutputError: If ``path`` cannot be written or holds something else.
@@ -86,6 +95,9 @@ def export_bundle(
         convert(folder / "model.onnx", folder / "model.xml", fp16=fp16)
         precision = "f16" if fp16 else "f32"
         agreement(folder, precision)
+        if _for_stick(folder) if ncs2 is None else ncs2:
+            write_for_stick((folder / "model.onnx").read_bytes(), folder / STICK_XML)
+            agreement(folder, "f16", STICK_XML)
         _write_manifest(folder, row, precision, read_json(row, MANIFEST).get("versions", {}))
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)
@@ -113,16 +125,16 @@ def check_files(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def agreement(folder: Path, precision: str) -> Agreement:
-    """How far OpenVINO's network is from the ONNX file.
+def agreement(folder: Path, precision: str, xml: str = "model.xml") -> Agreement:
+    """How far OpenVINO's network ``xml`` is from the ONNX file.
 
     Raises:
         ParityError: If further than its precision explains.
     """
-    found = compare(folder / "model.onnx", folder / "model.xml")
+    found = compare(folder / "model.onnx", folder / xml)
     if not found.difference <= TOLERANCE[precision] * found.largest:
         raise ParityError(
-            f"model.xml gives other outputs than model.onnx: they differ by {found.difference:.3g} "
+            f"{xml} gives other outputs than model.onnx: they differ by {found.difference:.3g} "
             f"where the largest is {found.largest:.3g}; expected at most "
             f"{TOLERANCE[precision]:.1%} of it for {precision} weights"
         )
@@ -149,6 +161,11 @@ def describe_input(model: Path, task: Task | None) -> dict[str, Any]:
         "std": list(task.std if task else (1.0,)),
         "labels": list(labels),
     }
+
+
+def _for_stick(folder: Path) -> bool:
+    device = json.loads((folder / "measurement.json").read_text()).get("device", "")
+    return str(device).startswith("MYRIAD")
 
 
 def _write_manifest(folder: Path, row: pd.Series, precision: str, versions: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from raytune_edge.analysis.bundle import agreement, check_files
+from raytune_edge.analysis.bundle import STICK_XML, agreement, check_files
 from raytune_edge.config import Timing
 from raytune_edge.errors import DeviceError
 from raytune_edge.records import Measurement, within_noise
@@ -70,6 +70,8 @@ def verify_bundle(
     folder = Path(path)
     manifest = check_files(folder)
     outputs = agreement(folder, manifest["ir_precision"])
+    if STICK_XML in manifest["sha256"]:
+        agreement(folder, "f16", STICK_XML)
     before = Measurement.from_dict(json.loads((folder / "measurement.json").read_text()))
     after, why_not = None, "not asked for"
     if measure:

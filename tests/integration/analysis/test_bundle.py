@@ -20,6 +20,7 @@ from raytune_edge.analysis import best_trial
 from raytune_edge.cli import main
 from raytune_edge.config import Timing
 from raytune_edge.errors import BundleError, OutputError, ParityError
+from raytune_edge.runtimes.ncs2 import legacy_python
 
 QUICK = Timing(warmup_s=0.01, min_blocks=2, block_s=0.05, max_s=0.2, throughput_s=0)
 FILES = {
@@ -59,6 +60,37 @@ def test_a_result_of_tune_makes_the_same_bundle(results: Any, made: Path, tmp_pa
     half, full = ((each / "model.bin").stat().st_size for each in (made, path))
     assert full > 1.5 * half
     assert rte.verify_bundle(path, measure=False).outputs.difference < 1e-5
+
+
+@pytest.mark.legacy
+def test_the_stick_gets_files_of_its_own(results: Any, tmp_path: Path) -> None:
+    path = rte.export_bundle(best_trial(results), tmp_path / "net", task=TASK, ncs2=True)
+    stick = {"ncs2.xml", "ncs2.bin", "ncs2.blob"}
+    assert set(os.listdir(path)) == FILES | stick
+    assert stick < set(json.loads((path / "manifest.json").read_text())["sha256"])
+    assert 'version="10"' in (path / "ncs2.xml").read_text()  # 2021.4 reads no later one
+    assert (path / "ncs2.bin").stat().st_size < 0.6 * (path / "model.onnx").stat().st_size
+    code = """
+import sys, numpy
+from openvino.inference_engine import IECore
+core = IECore()
+network = core.read_network(sys.argv[1] + "/ncs2.xml")
+compiled = core.load_network(network, "CPU", {"ENFORCE_BF16": "NO"})
+image = numpy.ones((1, 1, 8, 8), numpy.float32)
+print(*next(iter(compiled.infer({"images": image}).values()))[0])
+"""
+    told = subprocess.run(
+        [legacy_python(), "-I", "-W", "ignore", "-c", code, str(path)],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    session = onnxruntime.InferenceSession(path / "model.onnx")
+    (logits,) = session.run(None, {"images": np.ones((1, 1, 8, 8), np.float32)})
+    found = np.array(told.split(), float)
+    assert np.abs(found - logits[0]).max() < 0.01 * np.abs(logits).max()
+    rte.verify_bundle(path, measure=False)
+    (path / "ncs2.blob").write_bytes(b"another")
+    with pytest.raises(BundleError, match=r"ncs2\.blob \(changed\)"):
+        rte.verify_bundle(path, measure=False)
 
 
 def test_run_py_classifies_an_image_without_this_package(bundle: Path, tmp_path: Path) -> None:
