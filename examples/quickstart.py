@@ -112,6 +112,7 @@ def main() -> int:
 
     task = rte.tasks.digits_resnet20()
     ray.init(
+        address="local",
         num_cpus=max(2, os.cpu_count() or 2),
         resources={"ncs": 1},
         include_dashboard=False,

@@ -31,7 +31,8 @@ def test_an_example_runs_in_its_smoke_form(example: Path, tmp_path: Path) -> Non
         assert trial["status"] in ("done", "infeasible", "collapsed")
         assert float(trial["latency_p50_ms"]) > 0
         assert trial["reason"] or trial["status"] == "done"
-        assert list((tmp_path / "wandb").glob(f"offline-run-*-{trial['trial_id']}"))
+        if "WandbCallback" in example.read_text():
+            assert list((tmp_path / "wandb").glob(f"offline-run-*-{trial['trial_id']}"))
     assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "front.csv").open() as file:
         front = list(csv.DictReader(file))
