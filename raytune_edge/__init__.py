@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raytune_edge import tasks, testing
+    from raytune_edge import ncs2, tasks, testing
     from raytune_edge.analysis import (
         best_under,
         export_bundle,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         verify_bundle,
         write_results,
     )
+    from raytune_edge.analysis.replay import replay
     from raytune_edge.analysis.report import report
     from raytune_edge.callbacks import ProgressCallback, RunRecordCallback, WandbCallback
     from raytune_edge.config import Recipe, Retrain, Timing
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from raytune_edge.errors import RaytuneEdgeError
     from raytune_edge.objective import Objective
     from raytune_edge.records import Measurement
+    from raytune_edge.search import FrontSearch, FrontStopper, StoredLatencies
     from raytune_edge.space import search_space, unpruned_point
     from raytune_edge.task import Loaders, Task
     from raytune_edge.trial import prune_and_retrain
@@ -35,6 +37,8 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "DevicePool": "devices",
+    "FrontSearch": "search",
+    "FrontStopper": "search",
     "Loaders": "task",
     "Measurement": "records",
     "Objective": "objective",
@@ -43,6 +47,7 @@ _MODULE_OF = {
     "Recipe": "config",
     "Retrain": "config",
     "RunRecordCallback": "callbacks",
+    "StoredLatencies": "search",
     "Task": "task",
     "Timing": "config",
     "WandbCallback": "callbacks",
@@ -54,6 +59,7 @@ _MODULE_OF = {
     "knee_point": "analysis",
     "pareto_front": "analysis",
     "prune_and_retrain": "trial",
+    "replay": "analysis",
     "report": "analysis",
     "search_space": "space",
     "to_frame": "analysis",
@@ -61,10 +67,12 @@ _MODULE_OF = {
     "verify_bundle": "analysis",
     "write_results": "analysis",
 }
-_SUBMODULES = ("tasks", "testing")
+_SUBMODULES = ("ncs2", "tasks", "testing")
 
 __all__ = [
     "DevicePool",
+    "FrontSearch",
+    "FrontStopper",
     "Loaders",
     "Measurement",
     "Objective",
@@ -73,6 +81,7 @@ __all__ = [
     "Recipe",
     "Retrain",
     "RunRecordCallback",
+    "StoredLatencies",
     "Task",
     "Timing",
     "WandbCallback",
@@ -82,8 +91,10 @@ __all__ = [
     "front_table",
     "hypervolume",
     "knee_point",
+    "ncs2",
     "pareto_front",
     "prune_and_retrain",
+    "replay",
     "report",
     "search_space",
     "tasks",

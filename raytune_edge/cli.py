@@ -10,18 +10,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raytune_edge.config import Timing
-from raytune_edge.errors import RaytuneEdgeError
+from raytune_edge.errors import MissingPrerequisiteError, RaytuneEdgeError
 from raytune_edge.records import METRIC_UNITS, Measurement
 
 __all__ = ["main"]
+
+_HOST_LACKS = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand.
 
     Returns:
-        0 if all is well, 1 for an error that is told in one line on standard error, and if the
-        doctor finds that nothing can be measured.
+        0 if all is well, 1 for an error that is told in one line on standard error, if the doctor
+        finds that nothing can be measured, and if the stick's compiler refuses a model; 3 if the
+        host lacks what the stick's runtime is made from.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -52,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
 
+    offer = commands.add_parser("resources", help="print this host's `ray start --resources`")
+    offer.add_argument("--resource", default="ncs", help="the name of a device's resource (ncs)")
+    offer.add_argument("--units", type=int, help="devices to offer (as many as there are sticks)")
+    offer.set_defaults(run=_resources)
+
     report = commands.add_parser("report", help="write an experiment's report as one HTML file")
     report.add_argument("experiment", type=Path, metavar="RUN", help="Tune's experiment folder")
     report.add_argument("-o", "--output", type=Path, default=Path("report.html"))
@@ -62,6 +70,20 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("bundle", type=Path, metavar="BUNDLE")
     verify.add_argument("--no-measure", action="store_true", help="check the files only")
     verify.set_defaults(run=_verify)
+
+    ncs2 = commands.add_parser("ncs2", help="the Neural Compute Stick 2").add_subparsers(
+        dest="subcommand", required=True, metavar="COMMAND"
+    )
+    install = ncs2.add_parser("install", help="make the environment that its runtime needs")
+    install.add_argument("--python", help="a Python 3.6 to 3.9 (looked for)")
+    install.add_argument("--path", help="folder of the environment (the user's data folder)")
+    install.set_defaults(run=_ncs2_install)
+    check = ncs2.add_parser("check", help="compile a model for a stick without a stick")
+    check.add_argument("model", type=Path, metavar="MODEL.onnx")
+    check.add_argument("--streams", type=int, default=1, help="1 for latency (1), 0 for throughput")
+    check.add_argument("--stages", action="store_true", help="tell each step of the stick as well")
+    check.add_argument("--json", action="store_true", help="print the report as JSON")
+    check.set_defaults(run=_ncs2_check)
     return parser
 
 
@@ -106,6 +128,15 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return int(any(finding.level == "fail" for finding in findings))
 
 
+def _resources(arguments: argparse.Namespace) -> int:
+    from raytune_edge.devices.cluster import offered_by
+    from raytune_edge.runtimes.ncs2.sticks import find_sticks
+
+    units = len(find_sticks()) if arguments.units is None else arguments.units
+    print(json.dumps(offered_by(units, arguments.resource)))
+    return 0
+
+
 def _report(arguments: argparse.Namespace) -> int:
     from raytune_edge.analysis.report import report
 
@@ -118,6 +149,30 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     print(verify_bundle(arguments.bundle, measure=not arguments.no_measure))
     return 0
+
+
+def _ncs2_install(arguments: argparse.Namespace) -> int:
+    from raytune_edge.runtimes.ncs2 import install
+
+    try:
+        install(arguments.python, arguments.path, tell=print)
+    except MissingPrerequisiteError as error:
+        print(f"raytune-edge ncs2 install: {error}", file=sys.stderr)
+        return _HOST_LACKS
+    return 0
+
+
+def _ncs2_check(arguments: argparse.Namespace) -> int:
+    from raytune_edge.ncs2.checking import check, table
+    from raytune_edge.runtimes import read_model
+
+    report = check(read_model(arguments.model), streams=arguments.streams)
+    if arguments.json:
+        kept = report if arguments.stages else dataclasses.replace(report, stages=())
+        print(json.dumps(kept.to_dict(), indent=2))
+    else:
+        print(table(report, stages=arguments.stages))
+    return int(not report.ok)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from raytune_edge.cli import main
+from raytune_edge.doctor import cluster
 from raytune_edge.export import export_onnx
 
 
@@ -59,8 +60,8 @@ def test_what_is_wrong_is_told_in_a_line(
 def test_a_device_that_is_not_there_is_told(
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["measure", str(model), "--device", "MYRIAD"]) == 1
-    assert "no device 'MYRIAD'" in capsys.readouterr().err
+    assert main(["measure", str(model), "--device", "GPU"]) == 1
+    assert "no device 'GPU'" in capsys.readouterr().err
 
 
 def test_a_file_that_is_too_large_is_refused_unread(
@@ -87,40 +88,27 @@ def test_the_doctor_names_the_mend_and_fails_without_the_device(
 ) -> None:
     assert main(["doctor", "--device", "MYRIAD", "--resource", "sticks", "--json"]) == 1
     findings = json.loads(capsys.readouterr().out)
-    (failed,) = [each for each in findings if each["level"] == "fail"]
-    assert "'MYRIAD'" in failed["what"]
+    failed = [each["what"] for each in findings if each["level"] == "fail"]
+    assert "expected a Neural Compute Stick 2" in failed[-1]
     (lacking,) = [each for each in findings if "'sticks'" in each["what"]]
     assert re.search(r"ray start --address=\S+ --resources='{\"sticks\": 1}'", lacking["mend"])
-
-
-def test_the_doctor_says_when_no_ray_runs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def refuse(*arguments: object, **settings: object) -> None:
-        raise ConnectionError("Could not find any running Ray instance")
-
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", refuse)
-    assert main(["doctor"]) == 0
-    assert "no Ray node runs on this host" in capsys.readouterr().out
 
 
 def test_the_doctor_does_not_wait_for_a_cluster_that_is_gone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "_ANSWER_S", 3.0)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     assert main(["doctor"]) == 0
-    told = capsys.readouterr().out
-    assert "does not answer: 127.0.0.1:1" in told
-    assert "mend: unset RAY_ADDRESS" in told
+    assert "does not answer in 3 s" in capsys.readouterr().out
 
 
 def test_the_doctor_says_when_the_runtime_cannot_be_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/usr/bin/false")
-    monkeypatch.setattr("raytune_edge.doctor.ray_findings", lambda resource: iter(()))
+    monkeypatch.setattr("raytune_edge.doctor.ray_findings", lambda resource, units: iter(()))
     assert main(["doctor"]) == 1
     told = capsys.readouterr().out
     assert told.startswith("fail OpenVINO cannot be used")

@@ -10,10 +10,10 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "raytune_edge"
 
 FLOORS = [
-    ["errors", "records", "objective", "config"],
-    ["task", "pruning", "counting", "training", "export", "runtimes", "store", "space"],
-    ["devices", "parallel"],
-    ["reporting", "stages", "trial", "search"],
+    ["errors", "records", "objective", "config", "dominance"],
+    ["task", "pruning", "counting", "training", "lowering", "export", "runtimes", "store", "space"],
+    ["devices", "parallel", "ncs2"],
+    ["reporting", "measuring", "stages", "trial", "search"],
     ["analysis", "callbacks"],
     ["tasks", "testing", "doctor", "cli"],
 ]
@@ -25,12 +25,17 @@ WITHIN_FLOOR = {
     ("task", "training"),
     ("task", "space"),
     ("counting", "pruning"),
+    ("lowering", "export"),
+    ("lowering", "runtimes"),
     ("pruning", "space"),
     ("counting", "pruning"),
+    ("reporting", "measuring"),
+    ("measuring", "stages"),
     ("reporting", "stages"),
     ("reporting", "trial"),
     ("stages", "trial"),
     ("analysis", "callbacks"),
+    ("analysis", "search"),
     ("doctor", "cli"),
 }
 """Pairs (imported, importer) on one floor: few, and in one direction."""
@@ -43,6 +48,7 @@ FORBIDDEN = {
     "pruning": {"ray", "openvino"},
     "training": {"ray", "openvino"},
     "export": {"ray", "openvino"},
+    "lowering": {"ray", "torch", "openvino"},
     "runtimes": {"ray", "torch"},
     "store": {"ray", "torch", "openvino"},
     "devices": {"torch"},
