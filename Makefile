@@ -3,6 +3,7 @@
 # make test        what CI runs: linters, types, all tests
 # make ncs2        OpenVINO 2021.4.2 for the tests, where the host has a Python for it
 # make lint        linters and types only
+# make bench      all benchmarks (or ONLY="overhead search"), into benchmarks/RESULTS.md: an hour
 # make docs        the documentation site, into site/
 # make build       wheel and source distribution, into dist/
 # make test-packaging  install the wheel into an empty environment and run a search there; with
@@ -12,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: env ncs2 quickstart test test-packaging lint docs build clean
+.PHONY: env ncs2 quickstart test test-packaging lint bench docs build clean
 
 env: .venv/.made
 
@@ -26,7 +27,7 @@ env: .venv/.made
 quickstart: env
 	$(BIN)/python examples/quickstart.py $(ARGS)
 
-ncs2 test: export RAYTUNE_EDGE_NCS2 ?= $(CURDIR)/.venv-ncs2
+bench ncs2 test: export RAYTUNE_EDGE_NCS2 ?= $(CURDIR)/.venv-ncs2
 
 ncs2: env
 	@$(BIN)/raytune-edge ncs2 install >/dev/null || test $$? = 3  # 3: the host lacks a Python for it
@@ -43,6 +44,9 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: ncs2
+	$(BIN)/python benchmarks/suite.py $(ONLY)
 
 docs: env
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

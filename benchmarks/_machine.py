@@ -6,18 +6,20 @@ import platform
 import time
 from pathlib import Path
 
+LOAD = os.getloadavg()[0]
+BEGUN = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
 PACKAGES = ("ray", "torch", "openvino", "onnx", "nni", "hyperopt", "numpy")
 
 
 def machine() -> dict[str, object]:
-    """For the JSON of a benchmark. Load is that of the minute before: 0 on an idle machine."""
+    """For the JSON of a benchmark. Load is that of the minute before it: 0 on an idle machine."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 1),
+        "load": round(LOAD, 1),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "taken_at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "taken_at": BEGUN,
     }
 
 

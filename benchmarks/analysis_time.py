@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from _machine import machine
+
 from raytune_edge.analysis import hypervolume_by, importance, pareto_front, to_frame, write_results
 
 MADE_UP = Path(__file__).parents[1] / "tests" / "unit" / "analysis" / "conftest.py"
@@ -40,7 +42,8 @@ def main() -> None:
             taken[f"{name}_s"] = round(time.perf_counter() - start, 3)
             print(f"{name}: {taken[f'{name}_s']} s")
         size = Path(folder, "report.html").stat().st_size
-    print(json.dumps({"trials": args.trials, "report_bytes": size, **taken}))
+    result = {"trials": args.trials, "report_bytes": size, **taken}
+    print(json.dumps({**result, "machine": machine()}))
 
 
 if __name__ == "__main__":

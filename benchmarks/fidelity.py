@@ -30,6 +30,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from _machine import machine
 
 from raytune_edge.config import Timing
 from raytune_edge.export import export_onnx
@@ -130,7 +131,7 @@ def main() -> None:
                 found.append(ours / other)
             print(line, flush=True)
     medians = {name: round(statistics.median(found), 4) for name, found in ratios.items()}
-    print(json.dumps({"median_ratio": medians}))
+    print(json.dumps({"median_ratio": medians, "machine": machine()}))
 
 
 if __name__ == "__main__":

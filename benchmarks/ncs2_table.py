@@ -14,6 +14,7 @@ import warnings
 
 import torch
 import torchvision
+from _machine import machine
 from torch import nn
 
 from raytune_edge.lowering import lower
@@ -100,7 +101,8 @@ def main() -> None:
             print(row(cells(name, reports[name])), flush=True)
     print()
     plain = {name: dataclasses.replace(each, stages=()) for name, each in reports.items()}
-    print(json.dumps({name: each.to_dict() for name, each in plain.items()}))
+    reports = {name: each.to_dict() for name, each in plain.items()}
+    print(json.dumps({"reports": reports, "machine": machine()}))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 import ray
+from _machine import machine
 
 import raytune_edge as rte
 from raytune_edge.runtimes import Instrument
@@ -79,7 +80,8 @@ def main() -> None:
         pool.close()
     instrument.close()
     ray.shutdown()
-    print(json.dumps({"added_ms": added, "cached_ms": cached, "cached_p90_ms": slowest}))
+    result = {"added_ms": added, "cached_ms": cached, "cached_p90_ms": slowest}
+    print(json.dumps({**result, "machine": machine()}))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from functools import partial
@@ -107,7 +108,7 @@ def main() -> None:
             for row in run(configs[arguments.at_once :]):
                 rows.append(row)
                 if len(rows) % 10 == 0:
-                    print(f"{name}: {len(rows)} of {arguments.networks}", flush=True)
+                    print(f"{name}: {len(rows)} of {arguments.networks}", file=sys.stderr)
             rates[name] = round(len(rows) / (time.perf_counter() - start) * 3600)
             steps[name] = {s: round(statistics.median(row[s] for row in rows), 3) for s in STEPS}
         devices.close()

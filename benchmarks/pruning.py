@@ -13,6 +13,7 @@ import time
 
 import torch
 import torchvision
+from _machine import machine
 from torch import nn
 
 from raytune_edge.counting import count
@@ -74,7 +75,8 @@ def main() -> None:
             f"{row['macs_ratio']:>11}",
             flush=True,
         )
-    print(json.dumps({"size": arguments.size, "repeats": arguments.repeats, "rows": rows}))
+    result = {"size": arguments.size, "repeats": arguments.repeats, "rows": rows}
+    print(json.dumps({**result, "machine": machine()}))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 import json
 import os
-import runpy
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import ncs2_table
 import numpy as np
 import openvino
 import pytest
@@ -25,7 +25,6 @@ from raytune_edge.runtimes.spec import DeviceSpec
 pytestmark = pytest.mark.legacy
 
 ROOT = Path(__file__).parents[2]
-TABLE = runpy.run_path(str(ROOT / "benchmarks/ncs2_table.py"))
 DOCUMENTED = (ROOT / "docs/ncs2.md").read_text()
 
 INFER = """
@@ -58,9 +57,9 @@ def compiler() -> Iterator[Compiler]:
         yield made
 
 
-@pytest.fixture(scope="module", params=TABLE["MODELS"])
+@pytest.fixture(scope="module", params=ncs2_table.MODELS)
 def model(request: pytest.FixtureRequest) -> tuple[str, bytes, torch.Tensor]:
-    return (request.param, *TABLE["onnx_of"](request.param))
+    return (request.param, *ncs2_table.onnx_of(request.param))
 
 
 def test_it_compiles_as_the_documentation_says(
@@ -69,7 +68,7 @@ def test_it_compiles_as_the_documentation_says(
     name, onnx_bytes, _ = model
     report = compiler.compile(onnx_bytes)
     assert report.ok, report.reason
-    row = TABLE["row"](TABLE["cells"](name, report)[:-1])
+    row = ncs2_table.row(ncs2_table.cells(name, report)[:-1])
     assert row.removesuffix("|") in DOCUMENTED, "run benchmarks/ncs2_table.py again"
 
 
@@ -93,7 +92,7 @@ def test_both_runtimes_give_the_same_output(
 
 def rounding(name: str) -> float:
     """How far PyTorch's float32 is from its float64, relative to the largest output."""
-    network, example = TABLE["network"](name)
+    network, example = ncs2_table.network(name)
     with torch.inference_mode():
         rounded = network(example)
         exact = network.double()(example.double())

@@ -1,31 +1,15 @@
 """The arithmetic of ``benchmarks/search.py`` on tables small enough to do by hand."""
 
-import importlib.util
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import _replay
 import pytest
 from ray.tune.search import Searcher
 
 from raytune_edge.objective import Objective
-
-
-def _load(name: str) -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses look for their annotations
-    spec.loader.exec_module(module)
-    return module
-
-
-_replay = _load("_replay")
 
 OBJECTIVE = Objective(maximize="top1", minimize="latency_p50_ms", latency_budget_ms=1.0)
 SCALE = _replay.Scale(worst_top1=0.5, worst_latency_ms=1.0)

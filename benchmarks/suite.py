@@ -1,0 +1,242 @@
+"""All benchmarks, one after the other, and `RESULTS.md` made from what they print.
+
+Each is a script of its own: it prints a table, then JSON. Both are kept in ``results/NAME.json``,
+with the command, the machine and the versions; `RESULTS.md` is made from these files, so that one
+benchmark may be run again alone. Progress goes to the screen. Nothing else should run meanwhile.
+
+    python benchmarks/suite.py [NAME ...]    # all, or those: about an hour on two cores
+    python benchmarks/suite.py --write       # only RESULTS.md, from what was kept
+"""
+
+import argparse
+import ast
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+KEPT = HERE / "results"
+RESULTS = HERE / "RESULTS.md"
+WIDEST = 160
+
+HEAD = """\
+# Benchmark results
+
+Made by `make bench` from what the scripts in `benchmarks/` printed; don't edit. Each figure
+compares within one run, on the machine that is named; between machines only ratios tell something.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """One script.
+
+    Attributes:
+        name: Of the script, without ``.py``.
+        title: Of its part of `RESULTS.md`.
+        goals: What is wanted, in words, and whether the script's JSON says so.
+        arguments: What it is called with.
+    """
+
+    name: str
+    title: str
+    goals: Mapping[str, Callable[[Any], bool]]
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> Path:
+        return KEPT / f"{self.name}.json"
+
+    @property
+    def command(self) -> list[str]:
+        return ["python", f"benchmarks/{self.name}.py", *self.arguments]
+
+    def about(self) -> str:
+        """The first sentence of the script's docstring."""
+        docstring = ast.get_docstring(ast.parse((HERE / f"{self.name}.py").read_text()))
+        assert docstring is not None, self.name
+        return docstring.partition("\n\n")[0].replace("\n", " ")
+
+
+SUITE = (
+    Benchmark(
+        name="fidelity",
+        title="Our p50 against benchmark_app's",
+        goals={
+            "each median ratio is within 2 %": lambda told: all(
+                abs(ratio - 1) <= 0.02 for ratio in told["median_ratio"].values()
+            )
+        },
+    ),
+    Benchmark(
+        name="pool_cost",
+        title="What the pool and the store cost",
+        goals={
+            "a request through the pool adds at most 10 ms": lambda told: (
+                max(told["added_ms"].values()) <= 10
+            ),
+            "a kept answer takes at most 10 ms": lambda told: max(told["cached_ms"].values()) <= 10,
+        },
+    ),
+    Benchmark(
+        name="faults",
+        title="A hundred faults against a pool",
+        goals={
+            "at least 100 faults": lambda told: told["faults"] >= 100,
+            "no request lost": lambda told: told["lost"] == 0,
+            "no number wrong": lambda told: told["wrong"] == 0,
+        },
+    ),
+    Benchmark(
+        name="chaos",
+        title="A tuning run whose nodes are killed and cut off",
+        goals={
+            "no trial lost": lambda told: told["lost"] == 0,
+            "none measured wrongly, and the front is the right one": lambda told: (
+                told["wrong"] == 0
+            ),
+        },
+    ),
+    Benchmark(
+        name="pipeline",
+        title="How busy trainers and devices are kept",
+        goals={
+            "our efficiency is at least 0.97 with 4 trainers and 1 device, and with 16 and 4": (
+                lambda told: all(each["ours"] >= 0.97 for each in told["efficiency"].values())
+            ),
+            "32 trials at once over 4 devices: at least 0.97": lambda told: (
+                told["32 at once"]["efficiency"] >= 0.97
+            ),
+            "devices' shares of the work within 5 % of each other": lambda told: (
+                told["32 at once"]["share_off"] <= 0.05
+            ),
+        },
+    ),
+    Benchmark(
+        name="overhead",
+        title="What a trial and the import cost",
+        goals={
+            "at most 20 ms over a bare trial of Tune": lambda told: told["per_trial_ms"] <= 20,
+            "the import takes at most 50 ms": lambda told: told["import_ms"] <= 50,
+        },
+    ),
+    Benchmark(
+        name="prune_only",
+        title="Networks an hour, without retraining",
+        goals={
+            "at least 900 an hour": lambda told: told["evaluations_an_hour"]["cold"] >= 900,
+        },
+    ),
+    Benchmark(
+        name="search",
+        title="Six ways to search",
+        goals={
+            "ours needs at most a third of the original's epochs for its hypervolume": (
+                lambda told: (
+                    3 * told["epochs_to_reference"]["ours"]
+                    <= told["epochs_to_reference"]["original"]
+                )
+            ),
+            "ours is ahead of both of Optuna's samplers at equal epochs": lambda told: (
+                told["hypervolume_at_equal_epochs"]["ours"]
+                > max(
+                    told["hypervolume_at_equal_epochs"][name]
+                    for name in ("optuna_tpe", "optuna_nsga2")
+                )
+            ),
+        },
+    ),
+    Benchmark(name="pruning", title="Pruning backends, side by side", goals={}),
+    Benchmark(name="ncs2_table", title="What the stick's compiler makes of networks", goals={}),
+    Benchmark(name="analysis_time", title="Reading 2,000 trials", goals={}),
+)
+
+
+def run(benchmark: Benchmark) -> None:
+    """Run one script and keep what it told; its progress and its table are shown meanwhile.
+
+    Raises:
+        SystemExit: If it failed. What was kept of an earlier run stays.
+    """
+    started = time.time()
+    command = [sys.executable, *benchmark.command[1:]]
+    print(f"$ {' '.join(benchmark.command)}", flush=True)
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=HERE.parent) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            print(lines[-1][:WIDEST], flush=True)
+    if process.returncode:
+        raise SystemExit(f"{benchmark.name} ended with {process.returncode}: see above")
+    machine, told = split(lines)
+    kept = {
+        "command": " ".join(benchmark.command),
+        "minutes": round((time.time() - started) / 60, 1),
+        "machine": machine,
+        "printed": [line for line in lines if not line.startswith("{")],
+        "told": told,
+    }
+    KEPT.mkdir(exist_ok=True)
+    benchmark.kept.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def split(lines: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The machine, and the rest of what the JSON lines say."""
+    told: dict[str, Any] = {}
+    for line in lines:
+        if line.startswith("{"):
+            told |= json.loads(line)
+    return told.pop("machine"), told
+
+
+def section(benchmark: Benchmark) -> str:
+    """A benchmark's part of `RESULTS.md`."""
+    if not benchmark.kept.exists():
+        return f"## {benchmark.title}\n\n`{' '.join(benchmark.command)}` was not run yet.\n"
+    kept = json.loads(benchmark.kept.read_text())
+    machine = kept["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    parts = [
+        f"## {benchmark.title}",
+        benchmark.about(),
+        "\n".join(
+            f"- {'met' if met(kept['told']) else '**not met**'}: {goal}"
+            for goal, met in benchmark.goals.items()
+        ),
+        "```text\n" + "\n".join(kept["printed"]).strip() + "\n```",
+        f"`{kept['command']}`, {kept['minutes']} minutes from {machine['taken_at']} on "
+        f"{machine['cores']} cores of {machine['cpu']}, load {machine['load']} before; Python "
+        f"{machine['python']}, {versions}.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def results() -> str:
+    """`RESULTS.md`."""
+    return "\n".join([HEAD, *map(section, SUITE)])
+
+
+def main() -> None:
+    names = [each.name for each in SUITE]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--write", action="store_true", help="run none")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(names):
+        parser.error(f"there is no {sorted(unknown)}; there are {names}")
+    for benchmark in SUITE:
+        if not arguments.write and benchmark.name in (arguments.names or names):
+            run(benchmark)
+            RESULTS.write_text(results())
+    RESULTS.write_text(results())
+    print(f"wrote {RESULTS.relative_to(HERE.parent)}")
+
+
+if __name__ == "__main__":
+    main()
