@@ -3,12 +3,16 @@
 import importlib.metadata
 import os
 import platform
+import subprocess
 import time
 from pathlib import Path
 
 LOAD = os.getloadavg()[0]
 BEGUN = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-PACKAGES = ("ray", "torch", "openvino", "onnx", "nni", "hyperopt", "numpy")
+PACKAGES = (
+    *("raytune-edge", "ray", "torch", "torchvision", "nni", "torch-pruning", "onnx", "onnxruntime"),
+    *("openvino", "hyperopt", "optuna", "numpy"),
+)
 
 
 def machine() -> dict[str, object]:
@@ -17,10 +21,18 @@ def machine() -> dict[str, object]:
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "load": round(LOAD, 1),
+        "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "taken_at": BEGUN,
     }
+
+
+def _commit() -> str:
+    """The checkout's, with a mark if something is not committed; "" outside of one."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
+    return told.stdout.strip()
 
 
 def _cpu() -> str:

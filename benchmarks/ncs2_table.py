@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS)
     arguments = parser.parse_args()
     reports = {}
+    print("OpenVINO 2021.4.2, one stream\n")
     print(row(COLUMNS))
     print(row(["---"] * 2 + ["---:"] * (len(COLUMNS) - 2)))
     with Compiler() as compiler:

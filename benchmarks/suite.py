@@ -157,11 +157,13 @@ SUITE = (
 )
 
 
-def run(benchmark: Benchmark) -> None:
+def run(benchmark: Benchmark) -> bool:
     """Run one script and keep what it told; its progress and its table are shown meanwhile.
 
-    Raises:
-        SystemExit: If it failed. What was kept of an earlier run stays.
+    A script may end with an error and tell why in its JSON, such as requests that were lost.
+
+    Returns:
+        Whether it told anything; if not, what was kept of an earlier run stays.
     """
     started = time.time()
     command = [sys.executable, *benchmark.command[1:]]
@@ -172,8 +174,9 @@ def run(benchmark: Benchmark) -> None:
         for line in process.stdout:
             lines.append(line.rstrip())
             print(lines[-1][:WIDEST], flush=True)
-    if process.returncode:
-        raise SystemExit(f"{benchmark.name} ended with {process.returncode}: see above")
+    if not any(line.startswith("{") for line in lines):
+        print(f"{benchmark.name} ended with {process.returncode} and told nothing: see above")
+        return False
     machine, told = split(lines)
     kept = {
         "command": " ".join(benchmark.command),
@@ -184,6 +187,7 @@ def run(benchmark: Benchmark) -> None:
     }
     KEPT.mkdir(exist_ok=True)
     benchmark.kept.write_text(json.dumps(kept, indent=1) + "\n")
+    return True
 
 
 def split(lines: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -201,7 +205,6 @@ def section(benchmark: Benchmark) -> str:
         return f"## {benchmark.title}\n\n`{' '.join(benchmark.command)}` was not run yet.\n"
     kept = json.loads(benchmark.kept.read_text())
     machine = kept["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     parts = [
         f"## {benchmark.title}",
         benchmark.about(),
@@ -210,19 +213,32 @@ def section(benchmark: Benchmark) -> str:
             for goal, met in benchmark.goals.items()
         ),
         "```text\n" + "\n".join(kept["printed"]).strip() + "\n```",
-        f"`{kept['command']}`, {kept['minutes']} minutes from {machine['taken_at']} on "
-        f"{machine['cores']} cores of {machine['cpu']}, load {machine['load']} before; Python "
-        f"{machine['python']}, {versions}.",
+        f"`{kept['command']}` at {machine['commit'] or 'no commit'}: {kept['minutes']} minutes "
+        f"from {machine['taken_at']}, load {machine['load']} before, on {name_of(machine)}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def name_of(machine: Mapping[str, Any]) -> str:
+    """A machine and what was installed there, in words."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    cores = f"{machine['cores']} cores of {machine['cpu']}"
+    return f"{cores} with Python {machine['python']}, {versions}"
+
+
 def results() -> str:
-    """`RESULTS.md`."""
-    return "\n".join([HEAD, *map(section, SUITE)])
+    """`RESULTS.md`; what all have in common is told once."""
+    kept = [json.loads(each.kept.read_text()) for each in SUITE if each.kept.exists()]
+    machines = {name_of(each["machine"]) for each in kept}
+    sections = list(map(section, SUITE))
+    if len(machines) == 1:
+        (common,) = machines
+        head = f"{HEAD}\nAll on {common}.\n"
+        return "\n".join([head, *(each.replace(f", on {common}.", ".") for each in sections)])
+    return "\n".join([HEAD, *sections])
 
 
-def main() -> None:
+def main() -> int:
     names = [each.name for each in SUITE]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
@@ -230,13 +246,18 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names):
         parser.error(f"there is no {sorted(unknown)}; there are {names}")
+    failed = []
     for benchmark in SUITE:
         if not arguments.write and benchmark.name in (arguments.names or names):
-            run(benchmark)
+            if not run(benchmark):
+                failed.append(benchmark.name)
             RESULTS.write_text(results())
     RESULTS.write_text(results())
     print(f"wrote {RESULTS.relative_to(HERE.parent)}")
+    if failed:
+        print(f"told nothing: {', '.join(failed)}", file=sys.stderr)
+    return len(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
