@@ -1,6 +1,6 @@
 # make env         the environment (.venv), with pinned versions
 # make quickstart  tune ResNet-20 on real digits; ends by naming the folder with the results
-# make test        what CI runs: linters, types, all tests
+# make test        what CI runs: linters, types, documentation, all tests
 # make ncs2        OpenVINO 2021.4.2 for the tests, where the host has a Python for it
 # make lint        linters and types only
 # make bench      all benchmarks (or ONLY="overhead search"), into benchmarks/RESULTS.md: an hour

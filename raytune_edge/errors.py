@@ -1,4 +1,4 @@
-"""Every exception this package raises on purpose, one class for each thing a caller can act on.
+"""The exceptions of this package, one class for each thing that a caller can act on.
 
 A bad argument raises ``ValueError`` where the value is used; the classes that describe bad
 arguments inherit from it as well, so that either ``except`` clause catches them.
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class RaytuneEdgeError(Exception):
-    """The root: ``except RaytuneEdgeError`` catches all that this package raises on purpose."""
+    """The root of what goes wrong with tasks, models, devices, plans and files."""
 
 
 class TaskError(RaytuneEdgeError, ValueError):

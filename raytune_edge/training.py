@@ -61,7 +61,7 @@ class Epoch:
 
 
 class TrainingLoop(Protocol):
-    """What may stand in `fine_tune`'s place: ``Retrain(loop=...)``."""
+    """What may stand in `fine_tune`'s place: ``Recipe(training_loop=...)``."""
 
     def __call__(
         self,
@@ -80,7 +80,7 @@ class TrainingLoop(Protocol):
             batches: The training data.
             settings: Epochs, learning rate and the rest.
             seed: Two runs with the same seed on one machine give the same weights.
-            interrupt: When it turns true, stop soon and yield once with ``finished=False``.
+            interrupt: When it turns true, return soon, or yield once with ``finished=False``.
             resume: The ``state`` of the epoch to go on from; the model has its weights already.
         """
 
