@@ -45,19 +45,23 @@ def network(name: str) -> tuple[nn.Module, torch.Tensor]:
         example = torch.rand(1, 3, 32, 32)
         groups = prunable_groups(model.eval(), example)
         half = plan(groups, {group.name: 0.5 for group in groups}, round_to=8, min_keep=8)
-        return _settled(prune(model, example, half)), example
+        return _settled(prune(model, example, half), 32), example
     model = torchvision.models.get_model(name, weights=None, **_SETTINGS.get(name, {}))
-    return _settled(model), torch.rand(1, 3, 224, 224)
+    return _settled(model, 224), torch.rand(1, 3, 224, 224)
 
 
-def _settled(model: nn.Module) -> nn.Module:
-    """Give BatchNorm the statistics of a batch: else signals die away in random weights."""
+def _settled(model: nn.Module, size: int) -> nn.Module:
+    """Give BatchNorm the statistics of a batch: else signals die away in random weights.
+
+    Of images as large as the network will see: those of smaller ones leave so few values in the
+    last layers that rounding grows a hundredfold.
+    """
     layers = [each for each in model.modules() if isinstance(each, nn.BatchNorm2d)]
     for layer in layers:
         layer.momentum = 1.0
     if layers:
         with torch.no_grad():
-            model.train()(torch.rand(8, 3, 64, 64))
+            model.train()(torch.rand(8, 3, size, size))
     return model.eval()
 
 
