@@ -29,7 +29,7 @@ import raytune_edge as rte
 from raytune_edge.devices.cores import keep_off
 from raytune_edge.export import export_onnx
 from raytune_edge.parallel import ray_map
-from raytune_edge.pruning import plan, prunable_groups, prune
+from raytune_edge.pruning import Pruner, plan
 from raytune_edge.space import unpack
 
 TIMING = rte.Timing(precision="f32")
@@ -61,11 +61,10 @@ def evaluate(
         nonlocal last
         took[step], last = time.perf_counter() - last, time.perf_counter()
 
-    groups = prunable_groups(network, example)
+    pruner = Pruner(network, example)
     done("groups")
-    small = prune(
-        network, example, plan(groups, unpack(config, groups).ratios), backend=recipe.backend
-    )
+    made = plan(pruner.groups, unpack(config, pruner.groups).ratios)
+    small = pruner.without(pruner.choose(made), backend=recipe.backend)
     done("prune")
     exported = export_onnx(small, example)
     done("export")

@@ -91,23 +91,22 @@ def prune_baseline(config: Mapping[str, Any], recipe: Recipe, report: Report) ->
     """
     task, example = recipe.task, recipe.task.example()
     baseline = task.baseline()
-    groups = pruning.prunable_groups(baseline, example)
-    moves = unpack(config, groups)
+    pruner = pruning.Pruner(baseline, example)
+    moves = unpack(config, pruner.groups)
     with report.span("prune"):
         plan = pruning.plan(
-            groups, moves.ratios, round_to=recipe.round_to, min_keep=recipe.min_keep
+            pruner.groups, moves.ratios, round_to=recipe.round_to, min_keep=recipe.min_keep
         )
         loaders = task.loaders()
-        ranking: dict[str, Any] = {
-            "criterion": moves.criterion or recipe.criterion,
-            "kind": {group.name: recipe.kind for group in groups} | dict(moves.kinds),
-            "seed": recipe.seed,
-            "data": loaders.train,
-        }
         torch.manual_seed(recipe.seed)
-        removed = pruning.removed_channels(baseline, example, plan, **ranking)
-        torch.manual_seed(recipe.seed)
-        model = pruning.prune(baseline, example, plan, backend=recipe.backend, **ranking)
+        removed = pruner.choose(
+            plan,
+            criterion=moves.criterion or recipe.criterion,
+            kind={group.name: recipe.kind for group in pruner.groups} | dict(moves.kinds),
+            seed=recipe.seed,
+            data=loaders.train,
+        )
+        model = pruner.without(removed, backend=recipe.backend)
     before, after = (counting.count(each, example) for each in (baseline, model))
     model.to(training.best_device())
     settings = dataclasses.replace(

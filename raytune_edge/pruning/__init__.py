@@ -5,12 +5,13 @@ from raytune_edge.pruning.groups import Group, Groups
 from raytune_edge.pruning.plan import Plan, counts_to_ratios, plan, ratio_steps
 from raytune_edge.pruning.rows import Sensitivity, SensitivityRow, read_sensitivity
 from raytune_edge.pruning.sensitivity import sensitivity
-from raytune_edge.pruning.surgery import prune, prune_iteratively, removed_channels
+from raytune_edge.pruning.surgery import Pruner, prune, prune_iteratively
 
 __all__ = [
     "Group",
     "Groups",
     "Plan",
+    "Pruner",
     "Sensitivity",
     "SensitivityRow",
     "counts_to_ratios",
@@ -20,6 +21,5 @@ __all__ = [
     "prune_iteratively",
     "ratio_steps",
     "read_sensitivity",
-    "removed_channels",
     "sensitivity",
 ]

@@ -26,7 +26,7 @@ def draw_filters(model: nn.Module, removed: Mapping[Group, Sequence[int]]) -> Fi
 
     Args:
         model: The unpruned network.
-        removed: From `removed_channels`.
+        removed: From `Pruner.choose`.
     """
     layers = [(layer, set(gone)) for group, gone in removed.items() for layer in group.members]
     rows = max(1, math.ceil(len(layers) / _COLUMNS))

@@ -32,7 +32,7 @@ from raytune_edge.pruning.rows import (
     read_rows,
     write_rows,
 )
-from raytune_edge.pruning.surgery import prune
+from raytune_edge.pruning.surgery import Pruner
 
 __all__ = ["sensitivity"]
 
@@ -86,7 +86,7 @@ def sensitivity(
             criterion and kind are not measured again (``evaluate``'s data must be the same, too).
         run: How jobs are run: called with a function and a list of jobs, it gives the results in
             any order. `parallel.ray_map` runs them as Ray tasks.
-        criterion: How channels are ranked: see `prune`.
+        criterion: How channels are ranked: see `Pruner.choose`.
         kind: ``"filters"`` or ``"channels"``.
 
     Raises:
@@ -96,11 +96,11 @@ def sensitivity(
     """
     network = _fingerprint(model, criterion, kind)
     macs = count(model, example).macs
+    pruner = Pruner(model, example)
 
     def measure(job: Job) -> SensitivityRow:
-        pruned = prune(
-            model, example, job.plan, criterion=criterion, kind=kind, backend="torch-pruning"
-        )
+        removed = pruner.choose(job.plan, criterion=criterion, kind=kind)
+        pruned = pruner.without(removed, backend="torch-pruning")
         before = after = evaluate(pruned)
         if recalibrate is not None:
             recalibrate(pruned)

@@ -13,7 +13,7 @@ from torch import nn
 from raytune_edge.errors import PlanError
 from raytune_edge.pruning.checks import check_output, check_widths
 from raytune_edge.pruning.criteria import score_channels
-from raytune_edge.pruning.graph import Coupling, couplings, prunable_groups
+from raytune_edge.pruning.graph import couplings, prunable_groups
 from raytune_edge.pruning.groups import Group, Groups
 from raytune_edge.pruning.plan import Plan
 from raytune_edge.pruning.plan import plan as make_plan
@@ -21,7 +21,7 @@ from raytune_edge.pruning.plan import plan as make_plan
 if TYPE_CHECKING:
     from raytune_edge.task import Batches
 
-__all__ = ["Surgeon", "prune", "prune_iteratively", "removed_channels"]
+__all__ = ["Pruner", "Surgeon", "prune", "prune_iteratively"]
 
 _BACKENDS = {"nni": "nni", "torch-pruning": "torch_pruning"}
 
@@ -38,35 +38,123 @@ class Surgeon(Protocol):
         """
 
 
-@torch.inference_mode(False)
+class Pruner:
+    """One network, traced once: its groups, the channels that a plan removes, what is left then.
+
+    `prune` does it all in one call; this serves whoever prunes a network in several ways, or wants
+    to know which channels went. Neither changes the network.
+
+    Args:
+        model: Any network of two-dimensional convolutions.
+        example: One input (1, C, H, W), float32, on the model's device.
+
+    Attributes:
+        groups: What `prunable_groups` returns.
+
+    Raises:
+        PruningError: If the channels can't be followed.
+    """
+
+    def __init__(self, model: nn.Module, example: torch.Tensor) -> None:
+        self._model = model
+        self._example = example
+        self._couplings = couplings(model, example)
+        self.groups = Groups(coupling.group for coupling in self._couplings)
+
+    @torch.inference_mode(False)
+    def choose(
+        self,
+        plan: Plan,
+        *,
+        criterion: str = "l1",
+        kind: str | Mapping[str, str] = "filters",
+        scored: str = "sum",
+        seed: int = 0,
+        data: Batches | None = None,
+    ) -> dict[Group, tuple[int, ...]]:
+        """The channels that ``plan`` removes from each group that loses any.
+
+        Args:
+            plan: From `plan`, made for these groups.
+            criterion: How channels are ranked: see `criteria.score_channels`.
+            kind: ``"filters"`` or ``"channels"``, for all groups or by group.
+            scored: ``"sum"`` over a group's layers, or its ``"leader"``.
+            seed: For ``criterion="random"``; the rest is not random.
+            data: Batches of images and labels, for ``criterion="taylor"``.
+
+        Raises:
+            PlanError: If the plan doesn't fit the model.
+            ValueError: For an unknown criterion or kind.
+        """
+        kept = self._kept(plan)
+        if isinstance(kind, str):
+            kinds = dict.fromkeys(kept, kind)
+        else:
+            kinds = {self.groups.named(layer).name: each for layer, each in kind.items()}
+        narrowed = [each for each in self._couplings if kept[each.group.name] < each.group.channels]
+        scores = score_channels(
+            copy.deepcopy(self._model).eval().requires_grad_(True),
+            narrowed,
+            criterion=criterion,
+            kinds=kinds,
+            scored=scored,
+            seed=seed,
+            data=data,
+        )
+        return {
+            each.group: _lowest(scores[each.group.name], kept[each.group.name], each.group.multiple)
+            for each in narrowed
+        }
+
+    @torch.inference_mode(False)
+    def without(self, removed: Mapping[Group, Sequence[int]], *, backend: str = "nni") -> nn.Module:
+        """A smaller network without the channels ``removed``, as `choose` returns them.
+
+        The result is checked: every layer is as wide as planned, and the output on the example is
+        that of the network with the removed channels cut off from all layers that read them.
+        Training mode and ``requires_grad`` are those of the network; with none removed it is a
+        plain copy.
+
+        Raises:
+            UntraceableModelError: If ``torch.fx`` can't trace it and the backend needs it to.
+            PruningError: If the backend fails, or its result isn't what was planned.
+            ValueError: For an unknown backend.
+        """
+        _check_backend(backend)
+        if not removed:
+            return copy.deepcopy(self._model)
+        surgeon: Surgeon = import_module(f"{__package__}.{_BACKENDS[backend]}").remove_channels
+        pruned = surgeon(copy.deepcopy(self._model), self._example, removed)
+        _restore_modes(pruned, self._model)
+        check_widths(pruned, removed)
+        check_output(pruned, self._model, self._example, self._couplings, removed)
+        return pruned
+
+    def _kept(self, plan: Plan) -> dict[str, int]:
+        kept = {self.groups.named(name).name: count for name, count in plan.kept.items()}
+        for group in self.groups:
+            count = kept.setdefault(group.name, group.channels)
+            if not 1 <= count <= group.channels or count % group.multiple:
+                raise PlanError(
+                    f"the plan keeps {count} channels of {group.name}: expected a multiple of "
+                    f"{group.multiple} from {group.multiple} to {group.channels}"
+                )
+        return kept
+
+
 def prune(
-    model: nn.Module,
-    example: torch.Tensor,
-    plan: Plan,
-    *,
-    criterion: str = "l1",
-    kind: str | Mapping[str, str] = "filters",
-    scored: str = "sum",
-    backend: str = "nni",
-    seed: int = 0,
-    data: Batches | None = None,
+    model: nn.Module, example: torch.Tensor, plan: Plan, *, backend: str = "nni", **ranking: Any
 ) -> nn.Module:
     """A smaller network with the channels that ``plan`` keeps; ``model`` is left untouched.
 
-    The result is checked: every layer is as wide as planned, and the output on ``example`` is that
-    of ``model`` with the removed channels cut off from all layers that read them. Training mode
-    and ``requires_grad`` are those of ``model``; a plan that keeps all gives a plain copy.
+    The result is checked: see `Pruner.without`. A plan that keeps all gives a plain copy.
 
     Args:
         model: Any network of two-dimensional convolutions.
         example: One input (1, C, H, W), float32, on the model's device.
         plan: From `plan`, made for the groups of this model.
-        criterion: How channels are ranked: see `criteria.score_channels`.
-        kind: ``"filters"`` or ``"channels"``, for all groups or by group.
-        scored: ``"sum"`` over a group's layers, or its ``"leader"``.
         backend: ``"nni"`` or ``"torch-pruning"``.
-        seed: For ``criterion="random"``; the rest is not random.
-        data: Batches of images and labels, for ``criterion="taylor"``.
+        ranking: How channels are ranked: keyword arguments of `Pruner.choose`.
 
     Raises:
         PlanError: If the plan doesn't fit the model.
@@ -74,27 +162,11 @@ def prune(
         PruningError: If the backend fails, or its result isn't what was planned.
         ValueError: For an unknown criterion, kind or backend.
     """
-    if backend not in _BACKENDS:
-        raise ValueError(f"backend: expected one of {tuple(_BACKENDS)}, got {backend!r}")
+    _check_backend(backend)
     if plan.keeps_all:
         return copy.deepcopy(model)
-    found = couplings(model, example)
-    removed = _choose(
-        model,
-        found,
-        plan,
-        criterion=criterion,
-        kind=kind,
-        scored=scored,
-        seed=seed,
-        data=data,
-    )
-    surgeon: Surgeon = import_module(f"{__package__}.{_BACKENDS[backend]}").remove_channels
-    pruned = surgeon(copy.deepcopy(model), example, removed)
-    _restore_modes(pruned, model)
-    check_widths(pruned, removed)
-    check_output(pruned, model, example, found, removed)
-    return pruned
+    pruner = Pruner(model, example)
+    return pruner.without(pruner.choose(plan, **ranking), backend=backend)
 
 
 def prune_iteratively(
@@ -133,64 +205,9 @@ def prune_iteratively(
     return prune(model, example, plan, **options)
 
 
-@torch.inference_mode(False)
-def removed_channels(
-    model: nn.Module, example: torch.Tensor, plan: Plan, **ranking: Any
-) -> dict[Group, tuple[int, ...]]:
-    """The channels that `prune` removes from each group that loses any.
-
-    Args:
-        model: As for `prune`, as are the others; ``ranking`` is what decides there: ``criterion``,
-            ``kind``, ``scored``, ``seed`` and ``data``.
-        example: One input.
-        plan: From `plan`.
-        ranking: See above.
-
-    Raises:
-        PlanError: If the plan doesn't fit the model.
-        ValueError: For an unknown criterion or kind.
-    """
-    return _choose(model, couplings(model, example), plan, **ranking)
-
-
-def _choose(
-    model: nn.Module,
-    found: Sequence[Coupling],
-    plan: Plan,
-    *,
-    criterion: str = "l1",
-    kind: str | Mapping[str, str] = "filters",
-    scored: str = "sum",
-    seed: int = 0,
-    data: Batches | None = None,
-) -> dict[Group, tuple[int, ...]]:
-    groups = Groups(coupling.group for coupling in found)
-    kept = {groups.named(name).name: count for name, count in plan.kept.items()}
-    for group in groups:
-        count = kept.setdefault(group.name, group.channels)
-        if not 1 <= count <= group.channels or count % group.multiple:
-            raise PlanError(
-                f"the plan keeps {count} channels of {group.name}: expected a multiple of "
-                f"{group.multiple} from {group.multiple} to {group.channels}"
-            )
-    if isinstance(kind, str):
-        kinds = dict.fromkeys(kept, kind)
-    else:
-        kinds = {groups.named(layer).name: each for layer, each in kind.items()}
-    narrowed = [each for each in found if kept[each.group.name] < each.group.channels]
-    scores = score_channels(
-        copy.deepcopy(model).eval().requires_grad_(True),
-        narrowed,
-        criterion=criterion,
-        kinds=kinds,
-        scored=scored,
-        seed=seed,
-        data=data,
-    )
-    return {
-        each.group: _lowest(scores[each.group.name], kept[each.group.name], each.group.multiple)
-        for each in narrowed
-    }
+def _check_backend(backend: str) -> None:
+    if backend not in _BACKENDS:
+        raise ValueError(f"backend: expected one of {tuple(_BACKENDS)}, got {backend!r}")
 
 
 def _lowest(scores: torch.Tensor, keep: int, multiple: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from raytune_edge.counting import count
 from raytune_edge.errors import PruningError
-from raytune_edge.pruning import Group, Plan, plan, prunable_groups, prune, removed_channels
+from raytune_edge.pruning import Group, Plan, Pruner, plan, prunable_groups, prune
 from raytune_edge.pruning.graph import couplings
 from raytune_edge.tasks.resnet import cifar_resnet
 
@@ -65,7 +65,7 @@ def test_both_backends_give_the_planned_network(name: str, ratios: str) -> None:
     made = made_for(model, example, ratios)
     groups = prunable_groups(model, example)
     assert len(groups) == GROUPS.get(name, len(groups))
-    removed = removed_channels(model, example, made)
+    removed = Pruner(model, example).choose(made)
     with torch.no_grad():
         reference = zeroed(model, example, removed)(example)
         spread = reference.abs().max()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from raytune_edge.pruning import plan, prunable_groups, removed_channels
+from raytune_edge.pruning import Pruner, plan, prunable_groups
 from raytune_edge.pruning.criteria import score_channels
 from raytune_edge.pruning.graph import couplings
 
@@ -121,9 +121,9 @@ def test_the_kind_may_differ_by_group(network: nn.Module, example: torch.Tensor)
     made = plan(prunable_groups(network, example), {"left.0": 0.5, "right.0": 0.5}, round_to=1,
                 min_keep=1)  # fmt: skip
     kinds = {"left.0": "channels"}
-    mixed = removed_channels(network, example, made, kind=kinds)
-    filters = removed_channels(network, example, made)
-    channels = removed_channels(network, example, made, kind="channels")
+    mixed = Pruner(network, example).choose(made, kind=kinds)
+    filters = Pruner(network, example).choose(made)
+    channels = Pruner(network, example).choose(made, kind="channels")
     left, right = filters
     assert mixed == {left: channels[left], right: filters[right]}
     assert filters != channels
@@ -134,7 +134,7 @@ def test_the_lowest_scores_go(chain: nn.Module, example: torch.Tensor) -> None:
     chain[0].weight.data.sign_()
     chain[0].weight.data *= torch.tensor([5, 1, 4, 8, 2, 7, 3, 6]).reshape(8, 1, 1, 1)
     made = plan(prunable_groups(chain, example), {"0": 0.5}, round_to=1, min_keep=1)
-    ((_, gone),) = removed_channels(chain, example, made).items()
+    ((_, gone),) = Pruner(chain, example).choose(made).items()
     assert gone == (1, 2, 4, 6)
 
 
@@ -142,7 +142,7 @@ def test_grouped_convolutions_lose_the_same_channels_of_each_group(
     network: nn.Module, example: torch.Tensor
 ) -> None:
     made = plan(prunable_groups(network, example), {"project.0": 0.5}, round_to=1)
-    ((_, gone),) = removed_channels(network, example, made).items()
+    ((_, gone),) = Pruner(network, example).choose(made).items()
     assert len(gone) == 16
     first = [channel for channel in gone if channel < 8]
     assert list(gone) == [8 * group + channel for group in range(4) for channel in first]
@@ -154,7 +154,7 @@ def test_unknown_choices_are_told_with_the_known_ones(
 ) -> None:
     made = plan(prunable_groups(network, example), {"stem.0": 0.5})
     with pytest.raises(ValueError, match=r"expected one of \('[a-z0-9]+', .*got"):
-        removed_channels(network, example, made, **wrong)
+        Pruner(network, example).choose(made, **wrong)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_nnis_own_pruners_remove_the_same_filters(
     chain: nn.Module, example: torch.Tensor, criterion: str, pruner: str
 ) -> None:
     made = plan(prunable_groups(chain, example), {"0": 0.5, "3": 0.5}, round_to=1, min_keep=1)
-    removed = removed_channels(chain, example, made, criterion=criterion)
+    removed = Pruner(chain, example).choose(made, criterion=criterion)
     settings = [{"op_names": ["0", "3"], "sparse_ratio": 0.5}]
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -11,11 +11,11 @@ from torch import nn
 
 from raytune_edge.pruning import (
     Plan,
+    Pruner,
     Sensitivity,
     SensitivityRow,
     plan,
     prunable_groups,
-    removed_channels,
 )
 from raytune_edge.pruning.pictures import draw_filters, draw_sensitivity
 
@@ -33,7 +33,7 @@ def shown(figure: Figure) -> list[str]:
 def test_filters_have_a_panel_for_each_pruned_layer(
     network: nn.Module, example: torch.Tensor, made: Plan, tmp_path: Path
 ) -> None:
-    removed = removed_channels(network, example, made)
+    removed = Pruner(network, example).choose(made)
     figure = draw_filters(network, removed)
     assert shown(figure) == ["stem.0", "residual.1", "left.0"]
     bars = figure.axes[2].patches

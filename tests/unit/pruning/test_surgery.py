@@ -12,11 +12,11 @@ from raytune_edge.counting import count
 from raytune_edge.errors import PlanError, PruningError, UntraceableModelError
 from raytune_edge.pruning import (
     Plan,
+    Pruner,
     plan,
     prunable_groups,
     prune,
     prune_iteratively,
-    removed_channels,
     surgery,
 )
 from raytune_edge.pruning.torch_pruning import remove_channels
@@ -43,7 +43,7 @@ def zeroed(
     """``model`` with the removed channels zeroed, in the convolutions and in their BatchNorms."""
     model = copy.deepcopy(model)
     with torch.no_grad():
-        for group, channels in removed_channels(model, example, made).items():
+        for group, channels in Pruner(model, example).choose(made).items():
             for layer in (*group.members, *norms.get(group.name, [])):
                 for parameter in model.get_submodule(layer).parameters():
                     parameter[list(channels)] = 0
