@@ -33,7 +33,7 @@ ncs2: env
 	@$(BIN)/raytune-edge ncs2 install >/dev/null || test $$? = 3  # 3: the host lacks a Python for it
 
 test: lint docs ncs2
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=25
 
 test-packaging: export RAYTUNE_EDGE_PYTHON = $(PYTHON)
 test-packaging: export RAYTUNE_EDGE_CONSTRAINTS = $(abspath $(or $(CONSTRAINTS),constraints.txt))
