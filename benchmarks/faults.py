@@ -17,6 +17,7 @@ model that cannot be measured has one. Prints a table, then JSON: ``{"faults": n
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import math
@@ -33,6 +34,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import ray
+from _machine import machine
 from onnx import TensorProto, helper, numpy_helper
 from ray.cluster_utils import Cluster
 
@@ -129,6 +131,7 @@ class Campaign:
         )
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.injected: collections.Counter[str] = collections.Counter()
+        self.stopped: list[int] = []
         self.lock = threading.Lock()
         self.usual_ms = {
             name: self.pool.measure(onnx_bytes, timing=TIMING).latency_p50_ms
@@ -196,10 +199,19 @@ class Campaign:
 
     def signal_one(self, find: Callable[[], list[int]], number: signal.Signals) -> bool:
         try:
-            os.kill(self.rng.choice(find()), number)
+            victim = self.rng.choice(find())
+            os.kill(victim, number)
         except (IndexError, OSError):
             return False
+        if number == signal.SIGSTOP:
+            self.stopped.append(victim)
         return True
+
+    def resume_stopped(self) -> None:
+        """Let children that are still stopped end: the actors that would kill them may be gone."""
+        for child in self.stopped:
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGCONT)
 
     def order(self, kind: str) -> bool:
         """Spoil the next answer; True once that has happened."""
@@ -235,6 +247,14 @@ class Campaign:
                 self.request_bad(unsupported(self.rng))
         return True
 
+    def inject_one(self, kind: str) -> None:
+        while not self.inject(kind):
+            time.sleep(0.2)
+        self.injected[kind] += 1
+        total = self.injected.total()
+        print(f"{total:4}  {kind:<13} {dict(self.outcomes)}", file=sys.stderr)
+        time.sleep(self.rng.uniform(0.0, 1.0))
+
     def run(self, faults: int) -> None:
         share = faults / sum(KINDS.values())
         plan = [kind for kind, weight in KINDS.items() for _ in range(math.ceil(weight * share))]
@@ -243,14 +263,11 @@ class Campaign:
         with concurrent.futures.ThreadPoolExecutor(IN_FLIGHT) as senders:
             for number in range(IN_FLIGHT):
                 senders.submit(self.requests_until, stop, number)
-            for kind in plan:
-                while not self.inject(kind):
-                    time.sleep(0.2)
-                self.injected[kind] += 1
-                total = self.injected.total()
-                print(f"{total:4}  {kind:<13} {dict(self.outcomes)}", flush=True)
-                time.sleep(self.rng.uniform(0.0, 1.0))
-            stop.set()
+            try:
+                for kind in plan:
+                    self.inject_one(kind)
+            finally:
+                stop.set()  # else the senders go on, and are waited for
 
 
 def main() -> int:
@@ -261,12 +278,14 @@ def main() -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         campaign = Campaign(folder, args.seed)
-        print("p50 in ms without faults:", campaign.usual_ms)
+        usual = {name: f"{p50:.3f} ms" for name, p50 in campaign.usual_ms.items()}
+        print("p50 without faults:", usual, flush=True)
         try:
             campaign.run(args.faults)
             left = campaign.pool.status()
         finally:
             campaign.pool.close()
+            campaign.resume_stopped()
             ray.shutdown()
             campaign.cluster.shutdown()
     outcomes = campaign.outcomes
@@ -281,7 +300,11 @@ def main() -> int:
         "typed_errors": sum(n for name, n in outcomes.items() if name.startswith("typed")),
         "seconds": round(time.monotonic() - start),
     }
-    print(json.dumps(result))
+    for kind, times in campaign.injected.items():
+        print(f"{kind:<14}{times:>4} times")
+    for outcome, times in sorted(outcomes.items()):
+        print(f"{times:>5} requests: {outcome}")
+    print(json.dumps({**result, "machine": machine()}))
     return 0 if result["lost"] == result["wrong"] == 0 else 1
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from raytune_edge.devices import Pending
-from raytune_edge.records import Measurement, within_noise
+from raytune_edge.records import Measurement, disagree
 from raytune_edge.reporting import Report
 
 __all__ = ["FirstMeasurement", "last_measurement"]
@@ -49,8 +50,9 @@ def last_measurement(
 ) -> Measurement:
     """Wait for the retrained network's measurement, and hold it against the ``first`` one.
 
-    Retraining leaves the shape as it was, so a latency that differs by more than their joint noise
-    is measured once more, and flagged if it stays so.
+    Retraining leaves the shape as it was, so a latency of the same device that differs by more than
+    their joint noise is measured once more, and flagged if it stays so: in the report, and in the
+    record.
     """
 
     def answer(request: Pending) -> Measurement:
@@ -59,11 +61,14 @@ def last_measurement(
         return measurement
 
     last = answer(request)
-    if first is not None and not within_noise(first, last):
-        last = answer(ask_again())
-        if not within_noise(first, last):
-            report.flag(
-                f"p50 {first.latency_p50_ms:.4g} ms before retraining, "
-                f"{last.latency_p50_ms:.4g} ms after: the same shape should agree"
-            )
-    return last
+    if first is None or not disagree(first, last):
+        return last
+    last = answer(ask_again())
+    if not disagree(first, last):
+        return last
+    doubt = (
+        f"p50 {first.latency_p50_ms:.4g} ms before retraining, "
+        f"{last.latency_p50_ms:.4g} ms after: the same shape should agree"
+    )
+    report.flag(doubt)
+    return dataclasses.replace(last, flags=(*last.flags, doubt))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["METRIC_UNITS", "SHAPE_METRICS", "LayerTime", "Measurement", "within_noise"]
+__all__ = ["METRIC_UNITS", "SHAPE_METRICS", "LayerTime", "Measurement", "disagree", "within_noise"]
 
 METRIC_UNITS: dict[str, str] = {
     "score": "",
@@ -92,13 +92,15 @@ class Measurement:
         device_id: Which unit of which host, such as ``"stickhost/ncs:0"``.
         model_sha256: Of the ONNX bytes that were measured.
         signature: Weight-free signature of the model (`export.signature`), or "".
-        queue_wait_s: Time between the request and its start on the device.
+        queue_wait_s: Time between the request and its start on the device, tries that went wrong
+            and waiting for a quiet CPU included.
         measure_s: Time on the device, reading and compiling included.
         taken_at: Unix time of the end of the measurement.
         temperature_c: Device temperature where the device tells it.
         usb_mbps: Speed of the link to a USB stick, 480 (USB 2) or 5000 (USB 3); None otherwise.
         top1: Accuracy on the device on the sample handed over, as is ``top5``; None without one.
-        layers: Per-layer times, only where profiling was asked for.
+        layers: Per-layer times, only where profiling was asked for; `device_latency_ms` is their
+            sum, beside the latency as the caller sees it.
         flags: What casts doubt on the figures, in plain words; empty when nothing does.
         cached: True if the store answered; the figures are then from ``taken_at``.
     """
@@ -143,7 +145,11 @@ class Measurement:
 
     @property
     def device_latency_ms(self) -> float | None:
-        """Sum over the layers: the device's own time, transfer and calls excluded."""
+        """The device's own time, transfer and calls excluded; None without a profile.
+
+        The sum over the layers. They come from a run of its own, slowed by the profiler: for a
+        network under a millisecond it can be larger than the latency.
+        """
         return sum(layer.ms for layer in self.layers) if self.layers else None
 
     def metrics(self) -> dict[str, float]:
@@ -151,8 +157,11 @@ class Measurement:
         return {name: getattr(self, name) for name in SHAPE_METRICS if hasattr(self, name)}
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can carry; `from_dict` is the inverse."""
-        return dataclasses.asdict(self)
+        """As plain values that JSON can carry, `device_latency_ms` among them.
+
+        `from_dict` is the inverse.
+        """
+        return {**dataclasses.asdict(self), "device_latency_ms": self.device_latency_ms}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Measurement:
@@ -162,19 +171,28 @@ class Measurement:
             ValueError: If a field is missing or unknown.
         """
         names = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - names):
+        fields = {name: value for name, value in values.items() if name != "device_latency_ms"}
+        if unknown := sorted(set(fields) - names):
             raise ValueError(f"a Measurement has no fields {unknown}; it has {sorted(names)}")
-        fields = dict(values)
-        for name in ("block_medians_ms", "flags"):
-            fields[name] = tuple(fields.get(name, ()))
-        fields["layers"] = tuple(
-            layer if isinstance(layer, LayerTime) else LayerTime(**layer)
-            for layer in fields.get("layers", ())
-        )
         try:
+            for name in ("block_medians_ms", "flags"):
+                fields[name] = tuple(fields.get(name, ()))
+            fields["layers"] = tuple(
+                layer if isinstance(layer, LayerTime) else LayerTime(**layer)
+                for layer in fields.get("layers", ())
+            )
             return cls(**fields)
         except TypeError as error:
             raise ValueError(f"not a whole Measurement: {error}") from error
+
+
+def disagree(first: Measurement, second: Measurement) -> bool:
+    """Whether two figures of one network's shape differ, though the same device gave them.
+
+    The same is what calls itself the same under the same runtime; a stick tells its USB speed too.
+    """
+    kinds = {(each.device_name, each.runtime) for each in (first, second)}
+    return len(kinds) == 1 and not within_noise(first, second)
 
 
 def within_noise(first: Measurement, second: Measurement, *, floor: float = 0.05) -> bool:

@@ -17,13 +17,14 @@ from typing import Any, TypeVar
 
 from raytune_edge.config import Timing
 from raytune_edge.errors import OutputError
-from raytune_edge.records import Measurement
+from raytune_edge.records import Measurement, disagree
 
 __all__ = ["Store", "settings_key"]
 
 logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
+_Key = tuple[str, str, str, str]
 
 _FILE = "measurements.sqlite"
 _BUSY_S = 10.0
@@ -61,8 +62,9 @@ class Store:
     """Measurements by (signature, device name, runtime, settings), safe under several processes.
 
     The newest record of a key answers, unless it carries flags: a doubtful figure is kept, but
-    measured again when asked for. A record is one transaction, so a crash leaves it whole or
-    absent. A file that SQLite finds damaged is renamed to
+    measured again when asked for. Where a new record and the one that answered until then differ
+    by more than their joint noise, both get a flag. A record is one transaction, so a crash leaves
+    it whole or absent. A file that SQLite finds damaged is renamed to
     ``measurements.sqlite.damaged-<time>`` with a warning, and a row whose SHA-256 does not fit is
     passed over. Trouble with the file never fails a measurement: it is logged.
 
@@ -108,27 +110,24 @@ class Store:
         """
         if not measurement.signature:
             return
-        kept = dataclasses.replace(measurement, top1=None, top5=None, cached=False)
-        record = json.dumps(kept.to_dict())
-        row = (
-            kept.signature,
-            kept.device_name,
-            kept.runtime,
-            settings_key(timing),
-            kept.taken_at,
-            record,
-            _sha256(record),
-        )
+        new = dataclasses.replace(measurement, top1=None, top5=None, cached=False)
+        key = (new.signature, new.device_name, new.runtime, settings_key(timing))
 
         def insert(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT INTO measurements VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            doubted = _doubt_others(connection, key, new)
+            kept = _flagged(new, doubted) if doubted else new
+            connection.execute(
+                "INSERT INTO measurements VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*key, kept.taken_at, *_written(kept)),
+            )
 
         self._attempt(insert, None)
 
     def records(self) -> list[Measurement]:
         """Every whole record, oldest first, flagged and old ones included."""
         return self._attempt(
-            lambda connection: list(_whole(connection, "1 ORDER BY taken_at", ())), []
+            lambda connection: [each for _, each in _whole(connection, "1 ORDER BY taken_at", ())],
+            [],
         )
 
     def _attempt(
@@ -143,7 +142,11 @@ class Store:
                 if not _is_damage(error):
                     logger.warning("the store %s is left out this time: %s", self.path, error)
                     return otherwise
-                self._set_aside()
+                try:
+                    self._set_aside()
+                except OSError as trouble:
+                    logger.warning("the store %s is damaged and stays so: %s", self.path, trouble)
+                    return otherwise
         return otherwise
 
     def _set_aside(self) -> None:
@@ -192,32 +195,64 @@ def _is_damage(error: Exception) -> bool:
     return type(error) in (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
-def _newest(
-    connection: sqlite3.Connection, key: tuple[str, str, str, str], oldest: float
+def _newest(connection: sqlite3.Connection, key: _Key, oldest: float) -> Measurement | None:
+    for _, record in _trusted(connection, key, oldest):
+        return dataclasses.replace(record, cached=True, queue_wait_s=0.0)
+    return None
+
+
+def _doubt_others(
+    connection: sqlite3.Connection, key: _Key, new: Measurement
 ) -> Measurement | None:
+    """Flag what disagrees with ``new``, if the record that answers does; returns that one."""
+    trusted = list(_trusted(connection, key, 0.0))
+    if new.flags or not trusted or not disagree(trusted[0][1], new):
+        return None
+    for row, record in trusted:
+        if disagree(record, new):
+            values = (*_written(_flagged(record, new)), row)
+            connection.execute(
+                "UPDATE measurements SET record = ?, sha256 = ? WHERE rowid = ?", values
+            )
+    return trusted[0][1]
+
+
+def _flagged(record: Measurement, other: Measurement) -> Measurement:
+    doubt = f"another measurement of the same network took p50 {other.latency_p50_ms:.4g} ms"
+    return dataclasses.replace(record, flags=(*record.flags, doubt))
+
+
+def _trusted(
+    connection: sqlite3.Connection, key: _Key, oldest: float
+) -> Iterator[tuple[int, Measurement]]:
+    """The records of this key without flags, newest first."""
     where = (
         "signature = ? AND device_name = ? AND runtime = ? AND settings = ? AND taken_at >= ? "
         "ORDER BY taken_at DESC"
     )
-    for record in _whole(connection, where, (*key, oldest)):
-        if not record.flags:
-            return dataclasses.replace(record, cached=True, queue_wait_s=0.0)
-    return None
+    return (each for each in _whole(connection, where, (*key, oldest)) if not each[1].flags)
 
 
 def _whole(
     connection: sqlite3.Connection, where: str, values: tuple[Any, ...]
-) -> Iterator[Measurement]:
-    """Records whose checksum fits and whose fields are today's."""
-    rows = connection.execute(f"SELECT record, sha256 FROM measurements WHERE {where}", values)
-    for record, sha256 in rows:
+) -> Iterator[tuple[int, Measurement]]:
+    """Row numbers and records whose checksum fits and whose fields are today's."""
+    rows = connection.execute(
+        f"SELECT rowid, record, sha256 FROM measurements WHERE {where}", values
+    )
+    for row, record, sha256 in rows:
         if _sha256(record) != sha256:
             logger.warning("the store holds a record whose checksum does not fit: passed over")
             continue
         try:
-            yield Measurement.from_dict(json.loads(record))
+            yield row, Measurement.from_dict(json.loads(record))
         except ValueError as error:
             logger.warning("the store holds a record of another version: passed over (%s)", error)
+
+
+def _written(record: Measurement) -> tuple[str, str]:
+    text = json.dumps(record.to_dict())
+    return text, _sha256(text)
 
 
 def _sha256(text: str) -> str:

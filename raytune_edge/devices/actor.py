@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from ray.exceptions import ObjectLostError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytune_edge.config import Timing
+from raytune_edge.devices.causes import last_line, told
 from raytune_edge.devices.cluster import UnitPlace
 from raytune_edge.devices.cores import (
     allowed_cores,
@@ -49,6 +52,17 @@ _QUIET_LIMIT_S = 10.0
 _GRACE_S = 12.0
 _OVERRUN_S = 60.0
 """Beyond a request's own limit: waiting for quiet, starting a child and ending one."""
+
+_START_S = 5.0
+"""What starting an actor may take before something else must hold its resources."""
+
+_STICK_ERROR = "NC_ERROR"
+_STICK_ADVICE = (
+    "if it stays so, look at the stick's cable, socket and power, and run "
+    "'raytune-edge doctor --device MYRIAD' on {}; connect_devices(quarantine_s=...) says how soon "
+    "it is tried again"
+)
+"""For the one word that a stick's library has for any trouble."""
 
 
 def pack(onnx_bytes: bytes, sample: Sample | None = None) -> Payload:
@@ -107,11 +121,13 @@ class DeviceActor:
         return Opened(facts=facts, core=self._core, quiet=self._quiet, pid=os.getpid())
 
     def measure(self, payload: Payload, timing: Timing, signature: str) -> Measurement:
-        """Measure a model; see `Instrument.measure`."""
+        """Measure a model; see `Instrument.measure`. Waiting for quiet is ``queue_wait_s``."""
+        waited_s = 0.0
         if self._shares_cpu:
-            wait_for_quiet(max_pressure=timing.max_pressure, limit_s=_QUIET_LIMIT_S)
+            waited_s = wait_for_quiet(max_pressure=timing.max_pressure, limit_s=_QUIET_LIMIT_S)
         packed, sample = payload
-        return self._instrument.measure(packed.data, timing, signature=signature, sample=sample)
+        made = self._instrument.measure(packed.data, timing, signature=signature, sample=sample)
+        return dataclasses.replace(made, queue_wait_s=waited_s)
 
     def close(self) -> None:
         """End the child gracefully and leave the device to others."""
@@ -132,6 +148,19 @@ class DeviceLine:
         self.place = place
         self._spec = spec
         self._actor: Any = None
+        self._asked_at: float | None = None
+
+    @property
+    def waits(self) -> str:
+        """What its actor waits for, if it could not be started for some seconds; "" otherwise."""
+        if self._asked_at is None or time.monotonic() - self._asked_at < _START_S:
+            return ""
+        asked = self.place.resources.items()
+        units = " and ".join(f"{amount:g} unit of {name!r}" for name, amount in asked)
+        return (
+            f"waits for {units}, which something else on its node seems to hold; only the pool "
+            "should ask Ray for it, trials need not"
+        )
 
     async def open(self) -> Opened:
         """Make the actor if there is none, and let it say hello.
@@ -143,9 +172,9 @@ class DeviceLine:
             DeviceError: If actor, child or device cannot be reached.
         """
         if self._actor is None:
-            there = await self._answer(versions_on(self.place.node_id), ANSWER_S)
-            if told := mismatch(versions_here(), there, self.place.host):
-                raise VersionMismatchError(told)
+            there = await self._answer(versions_on(self.place.node_id), ANSWER_S, "its node")
+            if difference := mismatch(versions_here(), there, self.place.host):
+                raise VersionMismatchError(difference)
             node = NodeAffinitySchedulingStrategy(self.place.node_id, soft=False)
             self._actor = (
                 ray.remote(DeviceActor)
@@ -158,6 +187,11 @@ class DeviceLine:
                 )
                 .remote(self._spec, self.device_id, self.place.index, self.place.units)
             )
+            self._asked_at = time.monotonic()
+            try:
+                await self._answer(self._actor.__ray_ready__.remote())
+            finally:
+                self._asked_at = None
         opened = await self._answer(self._actor.open.remote())
         assert isinstance(opened, Opened)
         return opened
@@ -183,26 +217,31 @@ class DeviceLine:
         actor, self._actor = self._actor, None
         if actor is None:
             return
-        with contextlib.suppress(RayError, asyncio.TimeoutError):
-            await asyncio.wait_for(actor.close.remote(), grace_s)
-        ray.kill(actor, no_restart=True)
+        try:
+            with contextlib.suppress(RayError, asyncio.TimeoutError):
+                await asyncio.wait_for(actor.close.remote(), grace_s)
+        finally:  # also where this is cancelled: nobody else knows the actor
+            ray.kill(actor, no_restart=True)
 
-    async def _answer(self, reference: Any, timeout_s: float | None = None) -> Any:
+    async def _answer(
+        self, reference: Any, timeout_s: float | None = None, who: str = "its actor"
+    ) -> Any:
         try:
             return await asyncio.wait_for(reference, timeout_s)
         except asyncio.TimeoutError:
             await self.end(grace_s=0.0)
             raise DeviceTimeoutError(
-                f"{self.device_id}: its actor did not answer in {timeout_s:g} s"
+                f"{self.device_id}: {who} did not answer in {timeout_s:g} s"
             ) from None
         except RayTaskError as error:
             cause = error.cause
+            if isinstance(cause, DeviceError) and _STICK_ERROR in str(cause):
+                raise type(cause)(f"{cause}; {_STICK_ADVICE.format(self.place.host)}") from None
             if isinstance(cause, RaytuneEdgeError | ValueError):
                 raise cause from None
             if isinstance(cause, ObjectLostError):
                 raise CallerLostError(f"the request's model is lost: {cause}") from error
-            raise DeviceError(f"{self.device_id}: {cause!r}") from error
+            raise DeviceError(f"{self.device_id}: {told(cause)}") from error
         except RayError as error:
             await self.end(grace_s=0.0)
-            first_line = str(error).strip().partition("\n")[0]
-            raise DeviceDiedError(f"{self.device_id}: its actor is gone: {first_line}") from error
+            raise DeviceDiedError(f"{self.device_id}: {who} is gone: {last_line(error)}") from error

@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import ActorDiedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raytune_edge.devices.causes import last_line
 from raytune_edge.devices.cluster import cluster_resources, no_device_message, units_in_cluster
 from raytune_edge.devices.coordinator import Coordinator, PoolSettings
 from raytune_edge.devices.pool import NAMESPACE, DevicePool, actor_name, ask
@@ -25,6 +26,7 @@ __all__ = ["connect_devices"]
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.5
+_JOIN_S = 10.0
 _AGAIN_S = 0.05
 _SENTINEL_EVERY = 20
 _MOST_WAITING = 10_000
@@ -102,7 +104,7 @@ def connect_devices(
         max_age_s=max_age_s,
     )
     try:
-        coordinator = _join(pool, settings)
+        coordinator = _join(pool, settings, max(deadline, time.monotonic() + _JOIN_S))
         waited = coordinator.ready.remote(max(1.0, deadline - time.monotonic()))
         status: PoolStatus = ask(waited, resource)
         if status.devices and all(each.quarantined for each in status.devices):
@@ -111,7 +113,11 @@ def connect_devices(
     except BaseException:
         pool.close()
         raise
-    logger.info("measuring on %d x %s (%s)", len(status.devices), status.device, resource)
+    if any(each.healthy for each in status.devices):
+        logger.info("measuring on %d x %s (%s)", len(status.devices), status.device, resource)
+    else:
+        troubles = "; ".join(each.trouble for each in status.devices)
+        logger.warning("no device of %r is ready, requests will wait: %s", resource, troubles)
     return pool
 
 
@@ -123,8 +129,12 @@ def _wait_for_host(resource: str, deadline: float) -> None:
         time.sleep(_LOOK_S)
 
 
-def _join(pool: DevicePool, settings: PoolSettings) -> Any:
-    """Let ``pool`` into the coordinator, which is made if there is none."""
+def _join(pool: DevicePool, settings: PoolSettings, deadline: float) -> Any:
+    """Let ``pool`` into the coordinator, which is made if there is none.
+
+    Raises:
+        DeviceError: If none could be made until ``deadline``; with the cause.
+    """
     here = ray.get_runtime_context().get_node_id()
     actor: Any = ray.remote(Coordinator)
     while True:
@@ -140,11 +150,16 @@ def _join(pool: DevicePool, settings: PoolSettings) -> Any:
             scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=True),
         ).remote(settings, pool.experiment, pool.job)
         joined = coordinator.connect.remote(settings.spec, pool.experiment, pool.job, pool.store)
+        cause: BaseException | None = None
         try:
             if ask(joined, pool.resource):
                 return coordinator
             ray.kill(coordinator, no_restart=True)
         except DeviceError as error:
-            if not isinstance(error.__cause__, ActorDiedError):
+            cause = error.__cause__
+            if not isinstance(cause, ActorDiedError):
                 raise
+        if time.monotonic() >= deadline:
+            why = last_line(cause) if cause else "others close it again and again"
+            raise DeviceError(f"the pool of {pool.resource!r} cannot be started: {why}") from cause
         time.sleep(_AGAIN_S)  # another experiment has just closed it

@@ -13,6 +13,7 @@ from raytune_edge.devices.actor import DeviceLine, pack
 from raytune_edge.devices.cluster import UnitPlace, live_jobs, units_in_cluster
 from raytune_edge.devices.cores import keep_off
 from raytune_edge.devices.desk import Answer, Desk, Order
+from raytune_edge.devices.experiments import Experiments
 from raytune_edge.devices.sentinel import reference_model
 from raytune_edge.devices.status import PoolStatus
 from raytune_edge.devices.stores import Stores
@@ -60,15 +61,18 @@ class Coordinator:
     """Keeps a `Unit` at work for each unit of the resource, as hosts come and go.
 
     It lives as long as a driver that is connected, and ``linger_s`` more. If its own process is
-    lost, Ray starts it again on any node, and puts the calls that wait to it once more.
+    lost, Ray starts it again on any node, and puts the calls that wait to it once more; it knows
+    its experiments then.
     """
 
     def __init__(self, settings: PoolSettings, experiment: str, job: str) -> None:
         self._settings = settings
-        self._experiments = {experiment: job}
+        self._experiments = Experiments(experiment, job)
         self._at_work: dict[tuple[str, int], _AtWork] = {}
         self._stores = Stores()
-        self._desk = Desk(max_tries=settings.max_tries, healthy=self._healthy)
+        self._desk = Desk(
+            max_tries=settings.max_tries, healthy=self._healthy, troubles=self._troubles
+        )
         self._reference = ray.put(pack(reference_model())) if settings.sentinel_every else None
         self._alone_since: float | None = None
         self._ended = False
@@ -90,7 +94,7 @@ class Coordinator:
             await self._end()
         if self._ended:
             return False
-        self._experiments[experiment] = job
+        self._experiments.join(experiment, job)
         if store:
             await self._stores.open(store)
         return True
@@ -112,7 +116,7 @@ class Coordinator:
         """Answer with a measurement or a typed error, as a value."""
         if self._ended:
             return DeviceError("the pool was closed")
-        self._experiments.setdefault(order.experiment, order.job)
+        self._experiments.join(order.experiment, order.job)
         for facts in self._facts():
             if (kept := await self._stores.get(order, facts)) is not None:
                 return kept
@@ -213,11 +217,14 @@ class Coordinator:
         return {experiment for experiment, job in known.items() if job not in jobs}
 
     def _forget(self, experiment: str, why: str) -> None:
-        self._experiments.pop(experiment, None)
+        self._experiments.leave(experiment)
         self._desk.drop(experiment, DeviceError(why))
 
     def _healthy(self) -> set[str]:
         return {each.line.device_id for each in self._at_work.values() if each.unit.status.healthy}
+
+    def _troubles(self) -> list[str]:
+        return [told for each in self._at_work.values() if (told := each.unit.status.trouble)]
 
     def _facts(self) -> list[DeviceFacts]:
         opened = (each.unit.opened for each in self._at_work.values())
@@ -230,6 +237,7 @@ class Coordinator:
     async def _end(self) -> None:
         """Answer who still waits and close all devices gracefully."""
         self._ended = True
+        self._experiments.end()
         for experiment in self._desk.experiments:
             self._desk.drop(experiment, DeviceError("the pool was closed"))
         busy = {key for key, each in self._at_work.items() if each.unit.status.busy}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -115,8 +116,9 @@ def keep_off(cores: Collection[int]) -> None:
     if not hasattr(os, "sched_setaffinity"):
         return
     for thread in os.listdir("/proc/self/task"):
-        if rest := os.sched_getaffinity(int(thread)) - set(cores):
-            os.sched_setaffinity(int(thread), rest)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            if rest := os.sched_getaffinity(int(thread)) - set(cores):
+                os.sched_setaffinity(int(thread), rest)
 
 
 def wait_for_quiet(*, max_pressure: float, limit_s: float) -> float:

@@ -53,6 +53,7 @@ class Job:
 
     Attributes:
         number: Order of arrival.
+        waited_s: Time in the queue before it came to the device that has it, or back from one.
         failed_on: Devices that it went wrong on.
         tries: How often it went wrong.
     """
@@ -61,6 +62,9 @@ class Job:
     number: int
     answer: asyncio.Future[Answer]
     came_at: float
+    queued_at: float = 0.0
+    waited_s: float = 0.0
+    limit: asyncio.TimerHandle | None = None
     failed_on: set[str] = field(default_factory=set)
     tries: int = 0
     last_error: RaytuneEdgeError | None = None
@@ -83,11 +87,19 @@ class Desk:
         max_tries: How often an order may go wrong before its caller is told.
         healthy: The devices that take orders now. An order avoids a device that it went wrong on
             while there is another one.
+        troubles: What is the matter with the others, a line for each.
     """
 
-    def __init__(self, *, max_tries: int, healthy: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self,
+        *,
+        max_tries: int,
+        healthy: Callable[[], Collection[str]],
+        troubles: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         self._max_tries = max_tries
         self._healthy = healthy
+        self._troubles = troubles
         self._queue: FairQueue[Job] = FairQueue()
         self._open: set[Job] = set()
         self._numbers = itertools.count()
@@ -97,33 +109,29 @@ class Desk:
     async def measure(self, order: Order) -> Answer:
         """Wait for the order's answer.
 
-        The order gives up after ``timing.queue_timeout_s`` in the queue.
+        The order gives up after ``timing.queue_timeout_s`` in the queue; what goes wrong on a
+        device takes none of it.
         """
-        loop = asyncio.get_running_loop()
         job = Job(
             order=order,
             number=next(self._numbers),
-            answer=loop.create_future(),
+            answer=asyncio.get_running_loop().create_future(),
             came_at=time.monotonic(),
         )
         self._open.add(job)
-        await self._put(job)
-        timer = None
-        if (limit_s := order.timing.queue_timeout_s) is not None:
-            timer = loop.call_later(limit_s, self._give_up, job)
         try:
+            await self._put(job)
             return await job.answer
         finally:
-            if timer is not None:
-                timer.cancel()
             self._open.discard(job)
-            self._queue.remove(job)
+            self._remove(job)
 
     async def take(self, device_id: str) -> Job:
         """The next order for this device; waits for one."""
         async with self._news:
             while (job := self._queue.take(lambda job: self._suits(job, device_id))) is None:
                 await self._news.wait()
+        self._left_queue(job)
         return job
 
     async def wake(self) -> None:
@@ -132,10 +140,11 @@ class Desk:
             self._news.notify_all()
 
     def answer(self, job: Job, outcome: Answer, *, started_at: float) -> None:
-        """Hand over what came of an order."""
+        """Hand over what came of an order; where the device waited, that counts as queue."""
         if isinstance(outcome, Measurement) and not outcome.cached:
             self._mean_s += 0.3 * (outcome.measure_s - self._mean_s)
-            outcome = dataclasses.replace(outcome, queue_wait_s=started_at - job.came_at)
+            waited_s = outcome.queue_wait_s + started_at - job.came_at
+            outcome = dataclasses.replace(outcome, queue_wait_s=waited_s)
         self._settle(job, outcome)
 
     async def failed(self, job: Job, error: RaytuneEdgeError, device_id: str) -> None:
@@ -143,12 +152,8 @@ class Desk:
         job.tries += 1
         job.failed_on.add(device_id)
         job.last_error = error
-        waited_s = time.monotonic() - job.came_at
-        limit_s = job.order.timing.queue_timeout_s
         if job.tries >= self._max_tries:
             self._settle(job, _after_tries(error, job))
-        elif limit_s is not None and waited_s >= limit_s:
-            self._give_up(job, waiting=False)
         elif not job.answer.done():
             logger.info("request %d goes back to the queue: %s", job.number, error)
             await self._put(job)
@@ -156,7 +161,7 @@ class Desk:
     def drop(self, experiment: str, why: RaytuneEdgeError) -> None:
         """Answer all open orders of an experiment with ``why``."""
         for job in [job for job in self._open if job.experiment == experiment]:
-            self._queue.remove(job)
+            self._remove(job)
             self._settle(job, why)
 
     @property
@@ -185,16 +190,32 @@ class Desk:
 
     async def _put(self, job: Job) -> None:
         self._queue.put(job)
+        job.queued_at = time.monotonic()
+        if (limit_s := job.order.timing.queue_timeout_s) is not None:
+            loop = asyncio.get_running_loop()
+            job.limit = loop.call_later(limit_s - job.waited_s, self._give_up, job)
         await self.wake()
+
+    def _remove(self, job: Job) -> bool:
+        waiting = self._queue.remove(job)
+        if waiting:
+            self._left_queue(job)
+        return waiting
+
+    def _left_queue(self, job: Job) -> None:
+        job.waited_s += time.monotonic() - job.queued_at
+        if job.limit is not None:
+            job.limit.cancel()
 
     def _suits(self, job: Job, device_id: str) -> bool:
         return device_id not in job.failed_on or not set(self._healthy()) - job.failed_on
 
-    def _give_up(self, job: Job, waiting: bool = True) -> None:
-        if waiting and not self._queue.remove(job):
+    def _give_up(self, job: Job) -> None:
+        if not self._remove(job):
             return
         limit_s = job.order.timing.queue_timeout_s
         why = f"; it went wrong before: {job.last_error}" if job.last_error else ""
+        why += "".join(f"; {trouble}" for trouble in self._troubles())
         self._settle(
             job,
             DeviceBusyError(

@@ -6,13 +6,14 @@ import concurrent.futures
 import contextlib
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from raytune_edge.config import Timing
 from raytune_edge.devices.actor import Sample, pack
+from raytune_edge.devices.causes import last_line, told
 from raytune_edge.devices.desk import Order
 from raytune_edge.devices.status import PoolStatus
 from raytune_edge.errors import DeviceError, RaytuneEdgeError
@@ -52,7 +53,7 @@ class Pending:
         except concurrent.futures.TimeoutError:
             raise TimeoutError(f"no answer yet after {timeout_s:g} s; ask again later") from None
         except RayError as error:
-            raise _gone(self._resource, error) from error
+            _raise_as_ours(error, self._resource)
         if isinstance(answer, Exception):
             raise answer
         assert isinstance(answer, Measurement)
@@ -173,17 +174,13 @@ def ask(reference: Any, resource: str) -> Any:
     """The pool's answer; Ray's errors become ours, so that callers need to know no others.
 
     Raises:
-        DeviceError: If the pool is gone.
+        DeviceError: If the pool is gone, or went wrong itself.
         RaytuneEdgeError: What the pool raised.
     """
     try:
         return ray.get(reference)
-    except RayTaskError as error:
-        if isinstance(error.cause, RaytuneEdgeError):
-            raise error.cause from None
-        raise
     except RayError as error:
-        raise _gone(resource, error) from error
+        _raise_as_ours(error, resource)
 
 
 def actor_name(resource: str) -> str:
@@ -191,9 +188,18 @@ def actor_name(resource: str) -> str:
     return f"pool-{resource}"
 
 
+def _raise_as_ours(error: RayError, resource: str) -> NoReturn:
+    if not isinstance(error, RayTaskError):
+        raise _gone(resource, error) from error
+    if isinstance(error.cause, RaytuneEdgeError):
+        raise error.cause from None
+    raise DeviceError(
+        f"the pool of {resource!r} is there, but went wrong itself: {told(error.cause)}"
+    ) from error
+
+
 def _gone(resource: str, error: Exception) -> DeviceError:
-    first_line = str(error).strip().partition("\n")[0]
     return DeviceError(
         f"the pool of {resource!r} is gone, closed or lost with its cluster; connect_devices() "
-        f"makes a new one ({first_line})"
+        f"makes a new one ({last_line(error)})"
     )

@@ -22,13 +22,14 @@ class DeviceStatus:
         state: ``"starting"`` until it has answered (also while others hold its resource),
             ``"cooling"`` during the pause that drift asks for, ``"backing off"`` between tries,
             ``"quarantined"`` after failures in succession, until it is tried again.
-        reason: Why it is in quarantine or backs off; "" otherwise.
+        reason: Why it is in quarantine, backs off, or does not get started; "" otherwise.
         retry_in_s: When it is tried again; 0 unless it is in quarantine or backs off.
         drift: Reference model's latency against the one at the start, as a fraction; None before
             there is a second figure.
         drifting: Whether ``drift`` is beyond tolerance and noise.
         last_error: The last thing that went wrong, also if all is well since.
-        measured: Requests answered with a figure; ``failed``: that went wrong.
+        measured: Requests answered with a figure.
+        failed: How often something went wrong: requests, starts, looks at the reference model.
         core: CPU core that its child has for itself; None if it has none.
         pid: Of its actor, 0 if none runs.
     """
@@ -57,6 +58,14 @@ class DeviceStatus:
     def busy(self) -> bool:
         """Whether it measures right now."""
         return self.state == "busy"
+
+    @property
+    def trouble(self) -> str:
+        """Why it takes no requests, and when it is tried again, in words; "" if it does."""
+        if self.healthy:
+            return ""
+        when = f", tried again in {self.retry_in_s:.0f} s" if self.retry_in_s else ""
+        return f"{self.device_id} is {self.state}{when}: {self.reason or 'no answer yet'}"
 
     @property
     def quarantined(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from raytune_edge.devices.actor import CallerLostError, DeviceLine, Opened
+from raytune_edge.devices.causes import told
 from raytune_edge.devices.desk import Desk, Job, Order
 from raytune_edge.devices.health import Health
 from raytune_edge.devices.sentinel import RUNS, TIMING, Sentinel
@@ -21,6 +22,9 @@ from raytune_edge.records import Measurement
 __all__ = ["Unit"]
 
 logger = logging.getLogger(__name__)
+
+_REFERENCE_TRIES = 3
+_AFTER_BUG_S = 60.0
 
 _NOT_THE_DEVICE = (UnsupportedModelError, ValueError, CallerLostError)
 """Errors that another try, or another device, would meet as well."""
@@ -69,6 +73,7 @@ class Unit:
         waits = self._status.state in ("backing off", "quarantined")
         return dataclasses.replace(
             self._status,
+            reason=self.line.waits or self._status.reason,
             retry_in_s=max(0.0, self._retry_at - time.monotonic()) if waits else 0.0,
             drift=self._sentinel.drift,
             drifting=self._sentinel.drifting,
@@ -82,7 +87,7 @@ class Unit:
                 while True:
                     await self._measure_one()
             except Exception as error:
-                await self._climb(error)
+                await self._look_after(error)
 
     async def _open(self) -> None:
         await self._turn("starting")
@@ -96,7 +101,7 @@ class Unit:
         )
         if self._reference is not None:
             await self._look_at_sentinel()
-            self._health.proved()
+            self._health.passed()
         await self._turn("idle")
 
     async def _measure_one(self) -> None:
@@ -104,20 +109,26 @@ class Unit:
         job = await self._desk.take(self.line.device_id)
         await self._turn("busy")
         started_at = time.monotonic()
-        order = job.order
         try:
-            measurement = await self._kept.get(order, self.opened.facts)
+            measurement = await self._kept.get(job.order, self.opened.facts)
             if measurement is None:
-                measurement = await self._measure(order)
-            self._desk.answer(job, measurement, started_at=started_at)
+                measurement = await self._measure(job.order)
         except _NOT_THE_DEVICE as error:
             self._desk.answer(job, error, started_at=started_at)
         except asyncio.CancelledError:
             await self._give_back(job, DeviceDiedError(f"{self.line.device_id} has left the pool"))
             raise
         except Exception as error:
+            if not job.failed_on - {self.line.device_id}:
+                self._health.suspect(job.number)
             await self._give_back(job, error)
             raise
+        else:
+            try:  # to keep it comes first, so that who asks again at once finds it
+                if not measurement.cached:
+                    await self._kept.put(job.order, measurement)
+            finally:
+                self._desk.answer(job, measurement, started_at=started_at)
         if self._reference is not None and self._since_sentinel >= self._sentinel_every:
             await self._look_at_sentinel()
         await self._turn("idle")
@@ -130,12 +141,11 @@ class Unit:
         if self._sentinel.drifting:
             flags = (*measurement.flags, self._sentinel.flag)
             measurement = dataclasses.replace(measurement, flags=flags)
-        await self._kept.put(order, measurement)
         return measurement
 
     async def _give_back(self, job: Job, error: BaseException) -> None:
-        told = error if isinstance(error, DeviceError) else DeviceError(repr(error))
-        await self._desk.failed(job, told, self.line.device_id)
+        ours = error if isinstance(error, DeviceError) else DeviceError(told(error))
+        await self._desk.failed(job, ours, self.line.device_id)
 
     async def _look_at_sentinel(self) -> None:
         """Compare the reference model with the start; let the device cool down if it drifts."""
@@ -160,7 +170,19 @@ class Unit:
         return self._sentinel.judge(runs)
 
     async def _reference_ms(self) -> float:
-        return (await self.line.measure(self._reference, TIMING)).latency_p50_ms
+        """One run; a doubtful one is repeated, so that it spoils no comparison."""
+        for _ in range(_REFERENCE_TRIES):
+            run = await self.line.measure(self._reference, TIMING)
+            if not run.flags:
+                break
+        return run.latency_p50_ms
+
+    async def _look_after(self, error: Exception) -> None:
+        try:
+            await self._climb(error)
+        except Exception:
+            logger.exception("%s: could not be looked after", self.line.device_id)
+            await self._sleep(_AFTER_BUG_S)  # it is served again, whatever that was
 
     async def _climb(self, error: Exception) -> None:
         """One step of the ladder."""
@@ -173,7 +195,7 @@ class Unit:
             step.pause_s,
             exc_info=None if isinstance(error, DeviceError) else error,
         )
-        reason = f"{type(error).__name__}: {error}"
+        reason = told(error)
         self._retry_at = time.monotonic() + step.pause_s
         self._note(last_error=reason, failed=self._status.failed + 1, reason=reason)
         await self._turn("quarantined" if step.quarantine else "backing off")

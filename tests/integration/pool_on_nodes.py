@@ -156,17 +156,24 @@ def main() -> None:
         seen["connecting_to_older_host"] = str(error)
     cluster.remove_node(node)
 
-    # A driver is killed: another one finds its pool, and the devices are freed in the end.
+    # A driver is killed: another one finds its pool, also after that was lost in turn, and the
+    # devices are freed in the end.
     cluster.add_node(num_cpus=1, resources={"late": 1})
     command = [sys.executable, "-c", DRIVER, cluster.address, DEVICE.spec().option]
     pids = []
-    for _ in range(2):
+    for last in (False, True):
         driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         pids.append(json.loads(driver.stdout.readline()))
+        if last:
+            late = ray.get_actor("pool-late", namespace="raytune_edge")
+            ray.kill(late, no_restart=False)
+            time.sleep(10.0)  # twice what it outlives its drivers
+            seen["late_experiments"] = ray.get(late.status.remote("")).experiments
+            actors = [each.pid for each in ray.get(late.status.remote("")).devices]
         driver.send_signal(signal.SIGKILL)
         driver.wait()
     seen["same_pool"] = pids[0] == pids[1] != [0]
-    actors = pids[1] + [child for pid in pids[1] for child in children_of(pid)]
+    actors += [child for pid in actors for child in children_of(pid)]
     seen["freed_processes"] = len(actors)
     seen["freed"] = gone(actors)
 

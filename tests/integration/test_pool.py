@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from raytune_edge.config import Timing
-from raytune_edge.devices import DevicePool, connect_devices
+from raytune_edge.devices import DevicePool, Pending, connect_devices
+from raytune_edge.devices.pool import NAMESPACE, actor_name
 from raytune_edge.errors import (
     DeviceBusyError,
     DeviceError,
@@ -171,6 +172,68 @@ def test_a_pool_is_found_again_and_used_from_a_task(
     assert ray.get(measure.remote(second, model.onnx)) > 0
     first.close()
     assert second.measure(model.onnx).samples > 0
+
+
+def test_a_pool_that_is_started_again_knows_who_is_connected(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    device = FakeDevice()
+    first, second, third = (connect(device) for _ in range(3))
+    first.close()
+    before = ray.get_actor(actor_name("ncs"), namespace=NAMESPACE)
+    ray.kill(before, no_restart=False)
+    assert second.status().experiments == 2
+    second.close()
+    assert third.measure(model.onnx).samples > 0
+    third.close()
+    with pytest.raises(DeviceError, match="is gone"):
+        third.status()
+
+
+def test_an_error_within_the_pool_is_not_called_its_end(
+    connect: Callable[..., DevicePool],
+) -> None:
+    pool = connect(FakeDevice())
+    wrong = ray.get_actor(actor_name("ncs"), namespace=NAMESPACE).measure.remote(None)
+    with pytest.raises(DeviceError, match="is there, but went wrong itself: AttributeError: "):
+        Pending(wrong, "ncs").result(30.0)
+    assert pool.status().devices
+
+
+def test_a_pool_that_cannot_be_started_is_told_with_the_cause(
+    connect: Callable[..., DevicePool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def __init__(self, *arguments: Any) -> None:
+            raise FileNotFoundError(2, "No such file", "/the/file")
+
+        def connect(self, *arguments: Any) -> None:
+            pass
+
+    monkeypatch.setattr("raytune_edge.devices.connect.Coordinator", Broken)
+    monkeypatch.setattr("raytune_edge.devices.connect._JOIN_S", 1.0)
+    with pytest.raises(DeviceError, match=r"cannot be started: FileNotFoundError: .*'/the/file'"):
+        connect(FakeDevice(), timeout_s=1.0)
+
+
+def test_a_resource_that_something_else_holds_is_told(
+    connect: Callable[..., DevicePool], model: ExportedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    @ray.remote(num_cpus=0, resources={"ncs": 2})
+    class Trial:
+        pass
+
+    trial = Trial.remote()
+    ray.get(trial.__ray_ready__.remote())
+    pool = connect(FakeDevice(), timeout_s=8.0)
+    told = "waits for 1 unit of 'ncs', which something else on its node seems to hold"
+    assert "no device of 'ncs' is ready, requests will wait" in caplog.text
+    assert told in caplog.text
+    assert {each.state for each in pool.status().devices} == {"starting"}
+    assert all(told in each.reason for each in pool.status().devices)
+    ray.kill(trial)
+    assert pool.measure(model.onnx).samples > 0
+    assert "" in {each.reason for each in pool.status().devices}
 
 
 def test_another_device_is_refused_while_the_pool_lives(

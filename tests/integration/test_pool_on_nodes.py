@@ -72,6 +72,10 @@ def test_a_driver_that_was_killed_finds_its_pool_again(seen: dict[str, Any]) -> 
     assert seen["same_pool"]
 
 
+def test_a_lost_pool_stays_for_a_driver_that_did_not_make_it(seen: dict[str, Any]) -> None:
+    assert seen["late_experiments"] == 1
+
+
 def test_devices_are_freed_after_their_last_driver(seen: dict[str, Any]) -> None:
     assert seen["freed_processes"] == 2  # an actor and its child
     assert seen["freed"]

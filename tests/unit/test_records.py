@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
-from raytune_edge.records import LayerTime, Measurement, within_noise
+from raytune_edge.records import LayerTime, Measurement, disagree, within_noise
 
 
 def measurement(p50: float = 1.0, half: float = 0.01) -> Measurement:
@@ -52,6 +53,35 @@ def test_fields_that_are_missing_or_unknown_are_named() -> None:
     del values["samples"]
     with pytest.raises(ValueError, match="samples"):
         Measurement.from_dict(values)
+
+
+@pytest.mark.parametrize("layers", [[{"name": "conv1"}], [{"title": "conv1"}], [1], None])
+def test_layers_of_another_version_are_told(layers: object) -> None:
+    with pytest.raises(ValueError, match="not a whole Measurement"):
+        Measurement.from_dict({**measurement().to_dict(), "layers": layers})
+
+
+def test_the_devices_own_time_is_told_beside_the_latency() -> None:
+    assert measurement().to_dict()["device_latency_ms"] == 0.5
+    without = dataclasses.replace(measurement(), layers=())
+    assert without.to_dict()["device_latency_ms"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, True),
+        ({"latency_p50_ms": 1.01}, False),
+        ({"device_name": "another processor"}, False),
+        ({"runtime": "openvino 2025.0"}, False),
+        ({"device_id": "host/ncs:1"}, True),
+    ],
+)
+def test_only_figures_of_one_kind_of_device_can_disagree(
+    change: dict[str, Any], expected: bool
+) -> None:
+    other = dataclasses.replace(measurement(2.0), **change)
+    assert disagree(measurement(), other) is expected
 
 
 def test_the_metrics_of_a_measurement_are_those_that_a_trial_reports() -> None:

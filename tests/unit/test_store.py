@@ -1,6 +1,7 @@
 """Kept measurements: found by their key, never by another, and never trusted when damaged."""
 
 import dataclasses
+import hashlib
 import sqlite3
 import time
 from pathlib import Path
@@ -81,6 +82,61 @@ def test_a_doubtful_record_is_kept_but_does_not_answer(tmp_path: Path) -> None:
     store.put(kept(flags=("noisy",)), TIMING)
     assert get(store) is None
     assert len(store.records()) == 1
+
+
+def test_figures_that_disagree_are_both_doubted_and_measured_again(tmp_path: Path) -> None:
+    store, now = Store(tmp_path), time.time()
+    store.put(kept(taken_at=now - 4, latency_p50_ms=1.01), TIMING)
+    store.put(kept(taken_at=now - 3, latency_p50_ms=1.0), TIMING)
+    assert get(store) is not None
+    store.put(kept(taken_at=now - 2, latency_p50_ms=1.2), TIMING)
+    assert get(store) is None
+    assert [record.flags for record in store.records()] == [
+        ("another measurement of the same network took p50 1.2 ms",),
+        ("another measurement of the same network took p50 1.2 ms",),
+        ("another measurement of the same network took p50 1 ms",),
+    ]
+    store.put(kept(taken_at=now - 1, latency_p50_ms=1.0), TIMING)
+    found = get(store)
+    assert found is not None
+    assert found.taken_at == now - 1
+
+
+def test_a_doubtful_figure_casts_no_doubt_on_others(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(kept(), TIMING)
+    store.put(kept(latency_p50_ms=2.0, flags=("noisy",)), TIMING)
+    assert get(store) is not None
+
+
+def test_a_record_of_another_version_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    store.put(kept(), TIMING)
+    with sqlite3.connect(store.path) as connection:
+        (text,) = connection.execute("SELECT record FROM measurements").fetchone()
+        text = text.replace('"kind"', '"sort"')
+        row = (text, hashlib.sha256(text.encode()).hexdigest())
+        connection.execute("UPDATE measurements SET record = ?, sha256 = ?", row)
+    connection.close()
+    assert get(store) is None
+    assert "another version" in caplog.text
+
+
+def test_a_damaged_file_that_cannot_be_set_aside_costs_no_measurement(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    store.path.write_bytes(b"not a database" * 1000)
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("raytune_edge.store.os.rename", refuse)
+    store.put(kept(), TIMING)
+    assert get(store) is None
+    assert "damaged and stays so: read-only" in caplog.text
 
 
 def test_a_damaged_file_is_set_aside_with_a_warning(

@@ -11,6 +11,7 @@ from raytune_edge.devices.cores import (
     ClaimedCore,
     allowed_cores,
     claim_core,
+    keep_off,
     quiet_cores,
     wait_for_quiet,
 )
@@ -79,6 +80,21 @@ def test_what_this_process_may_use_is_each_cpu_once() -> None:
     cpus = [cpu for core in allowed_cores() for cpu in core]
     assert sorted(cpus) == sorted(set(cpus))
     assert cpus
+
+
+def test_a_thread_that_ends_meanwhile_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: dict[int, set[int]] = {}
+
+    def affinity(thread: int) -> set[int]:
+        if thread == 8:
+            raise ProcessLookupError
+        return {0, 1}
+
+    monkeypatch.setattr(cores.os, "listdir", lambda folder: ["7", "8", "9"])
+    monkeypatch.setattr(cores.os, "sched_getaffinity", affinity)
+    monkeypatch.setattr(cores.os, "sched_setaffinity", moved.__setitem__)
+    keep_off({1})
+    assert moved == {7: {0}, 9: {0}}
 
 
 def pressure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, totals_us: list[int]) -> list[float]:

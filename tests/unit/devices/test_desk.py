@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from raytune_edge.config import Timing
-from raytune_edge.devices.desk import Desk, Order
+from raytune_edge.devices.desk import Answer, Desk, Order
 from raytune_edge.errors import DeviceBusyError, DeviceDiedError, DeviceError
+from raytune_edge.records import Measurement
 from tests.unit.test_records import measurement
 
 DIED = DeviceDiedError("it ended")
@@ -139,6 +140,61 @@ def test_an_order_that_comes_back_after_its_limit_is_given_up_with_the_reason() 
         answer = await waiting
         assert isinstance(answer, DeviceBusyError)
         assert "it went wrong before: it ended" in str(answer)
+
+    run(play)
+
+
+def test_the_time_on_a_device_is_not_counted_as_time_in_the_queue() -> None:
+    async def play(desk: Desk) -> None:
+        waiting = asyncio.create_task(desk.measure(order(queue_timeout_s=0.05)))
+        for _ in range(2):
+            job = await desk.take("one")
+            await asyncio.sleep(0.1)
+            await desk.failed(job, DIED, "one")
+        desk.answer(await desk.take("one"), measurement(), started_at=0.0)
+        assert not isinstance(await waiting, DeviceError)
+
+    run(play, healthy={"one"})
+
+
+def test_time_in_the_queue_is_added_up() -> None:
+    async def play(desk: Desk) -> None:
+        waiting = asyncio.create_task(desk.measure(order(queue_timeout_s=100.0)))
+        job = await desk.take("one")
+        assert job.limit is not None
+        assert job.limit.cancelled()
+        job.waited_s += 90.0
+        await desk.failed(job, DIED, "one")
+        left_s = job.limit.when() - asyncio.get_running_loop().time()
+        assert 5.0 < left_s <= 10.0
+        desk.answer(await desk.take("one"), measurement(), started_at=0.0)
+        await waiting
+
+    run(play, healthy={"one"})
+
+
+def test_who_gives_up_is_told_why_no_device_takes_requests() -> None:
+    async def scene() -> Answer:
+        told = ["one is quarantined, tried again in 42 s: its stick is gone"]
+        desk = Desk(max_tries=3, healthy=set, troubles=lambda: told)
+        return await desk.measure(order(queue_timeout_s=1e-3))
+
+    answer = asyncio.run(scene())
+    assert isinstance(answer, DeviceBusyError)
+    assert str(answer).endswith(
+        "0 devices are healthy; one is quarantined, tried again in 42 s: its stick is gone"
+    )
+
+
+def test_what_the_device_waited_counts_as_queue() -> None:
+    async def play(desk: Desk) -> None:
+        waiting = asyncio.create_task(desk.measure(order()))
+        job = await desk.take("one")
+        waited = dataclasses.replace(measurement(), queue_wait_s=3.0)
+        desk.answer(job, waited, started_at=job.came_at + 2.5)
+        answer = await waiting
+        assert isinstance(answer, Measurement)
+        assert answer.queue_wait_s == 5.5
 
     run(play)
 

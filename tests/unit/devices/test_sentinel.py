@@ -43,6 +43,20 @@ def test_a_device_that_has_cooled_down_drifts_no_more() -> None:
     assert not sentinel.drifting
 
 
+def test_a_device_that_stays_faster_than_at_the_start_is_compared_with_now() -> None:
+    sentinel = Sentinel()
+    sentinel.start([1.5, 1.6, 1.5])
+    assert sentinel.judge([1.0, 1.0, 1.0])
+    sentinel.judge([1.5, 1.5, 1.5])  # once is an exception
+    assert sentinel.judge([1.0, 1.0, 1.0])
+    sentinel.judge([1.0, 1.0, 1.0])
+    assert not sentinel.drifting
+    assert sentinel.judge([1.5, 1.5, 1.5])
+    assert sentinel.drift == pytest.approx(0.5)
+    sentinel.judge([1.5, 1.5, 1.5])
+    assert sentinel.drifting  # that it stays slower makes it no better
+
+
 def test_one_run_near_the_start_is_enough() -> None:
     sentinel = Sentinel()
     sentinel.start([1.0, 1.0, 1.0])

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from raytune_edge.devices.desk import Order
 from raytune_edge.devices.stores import Stores
 from raytune_edge.errors import OutputError
 from raytune_edge.records import Measurement
+from raytune_edge.store import Store
 from tests.unit.devices import test_desk
 from tests.unit.devices.test_unit import FACTS
 from tests.unit.test_records import measurement
@@ -59,6 +61,32 @@ def test_what_does_not_fit_does_not_answer(tmp_path: Path, changes: dict[str, An
 
 def test_experiments_have_stores_of_their_own(tmp_path: Path) -> None:
     assert put_and_get(order(tmp_path / "one"), order(tmp_path / "two")) is None
+
+
+@pytest.mark.parametrize("question", ["get", "put"])
+def test_a_store_that_goes_wrong_costs_no_measurement(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    def fail(*arguments: Any, **named: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Store, question, fail)
+    assert put_and_get(order(tmp_path), order(tmp_path)) is None
+    assert "no space left" in caplog.text
+
+
+def test_a_slow_store_is_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+    monkeypatch.setattr(Store, "get", lambda *arguments, **named: let_go.wait(10.0))
+
+    async def play() -> None:
+        assert await Stores(patience_s=0.01).get(order(tmp_path), FACTS) is None
+        let_go.set()
+
+    asyncio.run(play())
+    assert "took longer than 0.01 s" in caplog.text
 
 
 def test_a_folder_that_is_lost_costs_no_measurement(

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -25,15 +26,17 @@ from tests.unit.test_records import measurement
 
 FACTS = DeviceFacts(runtime="fake 1", device_name="a fake", devices={}, python="3.11.7", pid=2)
 DIED = DeviceDiedError("it ended")
+Scripted = float | Measurement | Exception
 
 
 class ScriptedLine:
-    """A device whose answers are written down: figures in ms, or errors."""
+    """A device whose answers are written down: figures in ms, records, or errors."""
 
     device_id = "host/ncs:0"
+    waits = ""
 
     def __init__(
-        self, answers: Iterable[float | Exception] = (), reference: Iterable[float | Exception] = ()
+        self, answers: Iterable[Scripted] = (), reference: Iterable[Scripted] = ()
     ) -> None:
         self.answers, self.reference = iter(answers), iter(reference)
         self.opens: list[Exception] = []
@@ -51,7 +54,7 @@ class ScriptedLine:
         answer = next(self.reference if is_reference else self.answers, 1.0)
         if isinstance(answer, Exception):
             raise answer
-        return measurement(p50=answer)
+        return answer if isinstance(answer, Measurement) else measurement(p50=answer)
 
     async def end(self, *, grace_s: float = 0.0) -> None:
         self.ended += 1
@@ -170,7 +173,7 @@ def test_a_device_that_stays_broken_is_quarantined_and_tried_again() -> None:
 
 
 def test_a_model_that_breaks_devices_is_given_up_and_the_device_is_not() -> None:
-    """The reference model proves the device after each failure, so the ladder begins anew."""
+    """The reference model speaks for the device, and one request against it counts once."""
 
     async def play(scene: Scene) -> None:
         answer = await scene.measure()
@@ -179,6 +182,121 @@ def test_a_model_that_breaks_devices_is_given_up_and_the_device_is_not() -> None
         assert isinstance(await scene.measure(), Measurement)
 
     run(ScriptedLine([DIED] * 4), play, sentinel_every=20)
+
+
+def test_a_device_that_runs_the_reference_model_and_no_other_is_quarantined() -> None:
+    async def play(scene: Scene) -> None:
+        for _ in range(4):
+            assert isinstance(await scene.measure(), DeviceTimeoutError)
+        assert scene.pauses == [0.0, 1.0, 4.0, 60.0]
+        assert scene.states[-1] == "quarantined"
+        assert isinstance(await scene.measure(), Measurement)
+        assert isinstance(await scene.measure(), DeviceTimeoutError)
+        assert scene.pauses[-1] == 0.0  # what it answered is for it
+
+    hung = DeviceTimeoutError("hung")
+    run(ScriptedLine([hung] * 4 + [1.0, hung]), play, sentinel_every=20, max_tries=1)
+
+
+def test_what_goes_wrong_on_another_device_too_is_not_held_against_this_one() -> None:
+    class Second(ScriptedLine):
+        """Gets what another device has given back."""
+
+        async def measure(self, payload: Any, timing: Timing, signature: str = "") -> Measurement:
+            if timing is not TIMING:
+                (job,) = scenes[0].desk._open
+                job.failed_on.add("host/ncs:1")
+            return await super().measure(payload, timing, signature)
+
+    scenes: list[Scene] = []
+
+    async def play(scene: Scene) -> None:
+        scenes.append(scene)
+        for _ in range(4):
+            assert isinstance(await scene.measure(), DeviceDiedError)
+        assert scene.pauses == [0.0] * 4
+
+    run(Second([DIED] * 4), play, sentinel_every=20, max_tries=1)
+
+
+def test_a_device_that_cannot_be_ended_is_served_all_the_same() -> None:
+    class Clinging(ScriptedLine):
+        async def end(self, *, grace_s: float = 0.0) -> None:
+            raise RuntimeError("cannot be killed")
+
+    async def play(scene: Scene) -> None:
+        assert isinstance(await scene.measure(), Measurement)
+        assert scene.pauses == [0.0, 60.0]
+
+    run(Clinging([DIED, DIED]), play)
+
+
+def test_what_its_actor_waits_for_is_told() -> None:
+    class Waiting(ScriptedLine):
+        waits = "waits for 1 unit of 'ncs'"
+
+        async def open(self) -> Opened:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async def play(scene: Scene) -> None:
+        assert scene.unit.status.reason == "waits for 1 unit of 'ncs'"
+        assert scene.unit.status.state == "starting"
+        assert scene.unit.status.trouble == "host/ncs:0 is starting: waits for 1 unit of 'ncs'"
+
+    run(Waiting(), play)
+
+
+def test_a_store_that_fails_costs_no_measurement() -> None:
+    async def play(scene: Scene) -> None:
+        async def fail(order: Order, measurement: Measurement) -> None:
+            raise OSError("no space left")
+
+        scene.store.put = fail  # type: ignore[method-assign]
+        assert await scene.measure() == dataclasses.replace(measurement(), queue_wait_s=ANY)
+
+    run(ScriptedLine(), play)
+
+
+def test_a_host_that_leaves_while_its_figure_is_kept_has_answered() -> None:
+    async def main() -> None:
+        class Slow(Nothing):
+            async def put(self, order: Order, measurement: Measurement) -> None:
+                await super().put(order, measurement)
+                await asyncio.Event().wait()
+
+        desk, store = Desk(max_tries=4, healthy=set), Slow()
+        settings = {"sentinel_every": 0, "cooldown_s": 0.0, "quarantine_s": 1.0}
+        unit = Unit(ScriptedLine(), desk, store, node_id="node", reference=None, **settings)
+        serving = asyncio.create_task(unit.serve())
+        waiting = asyncio.create_task(desk.measure(order()))
+        while not store.kept:
+            await asyncio.sleep(0)
+        serving.cancel()
+        assert isinstance(await asyncio.wait_for(waiting, 10.0), Measurement)
+
+    asyncio.run(main())
+
+
+def test_a_doubtful_run_of_the_reference_model_is_repeated() -> None:
+    noisy = dataclasses.replace(measurement(1.5), flags=("noisy",))
+
+    async def play(scene: Scene) -> None:
+        await scene.measure()
+        assert scene.line.referenced == 3 + 2 + 1
+        assert scene.unit.status.drift == 0.0
+
+    run(ScriptedLine(reference=[noisy, 1.0, noisy, 1.0, 1.0]), play, sentinel_every=1)
+
+
+def test_a_device_whose_reference_stays_doubtful_is_served_all_the_same() -> None:
+    noisy = dataclasses.replace(measurement(1.5), flags=("noisy",))
+
+    async def play(scene: Scene) -> None:
+        assert isinstance(await scene.measure(), Measurement)
+        assert scene.line.referenced == 9
+
+    run(ScriptedLine(reference=[noisy] * 9), play, sentinel_every=20)
 
 
 @pytest.mark.parametrize("error", [UnsupportedModelError("HardSigmoid"), ValueError("shape")])
