@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from raytune_edge.objective import Objective
 
@@ -26,6 +28,24 @@ def _check(owner: object, ok: bool, name: str, expected: str) -> None:
         raise ValueError(f"{type(owner).__name__}({name}=...): expected {expected}, got {came!r}")
 
 
+def _plain(value: Any) -> Any:
+    """A number of NumPy or PyTorch as Python's own, which JSON can carry."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) > 0 and all(map(_counts, value))
+
+
+def _is_precision(value: object) -> bool:
+    # How OpenVINO writes a type; in which ones a device computes, its runtime says.
+    return isinstance(value, str) and bool(re.fullmatch(r"(f|bf|i|u)\d+|dynamic", value))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """How a model is measured; this docstring is the protocol.
@@ -33,17 +53,21 @@ class Timing:
     1. The model is read and compiled for latency (one stream). Inputs are random numbers in
        [0, 1) with a fixed seed, of the model's own shape, and stay in place: tensors that hold
        denormal numbers would slow some kernels thirtyfold. The first inference is timed apart.
-    2. Warm-up: requests until both ``warmup_requests`` and ``warmup_s`` are reached.
+    2. Warm-up: requests until both ``warmup_requests`` and ``warmup_s`` are reached; with a slow
+       network no longer than ``block_s``, or ``warmup_s`` if that is more.
     3. Latency: synchronous batch-1 requests, the next one starting when the last one ends, in
        blocks of ``block_requests`` requests or ``block_s`` seconds, whichever ends first. A block
        in which the measuring threads stood ready but had no CPU for more than ``max_pressure`` of
        the time is measured again after a pause, up to ``pressure_retries`` times in all; if it
        stays so the block is kept and the record is flagged.
-    4. After ``min_blocks`` blocks and ``min_s`` seconds of them, and after each further block, the
-       95 % interval of the median is taken over the block medians (Student's t). Measuring stops
-       when its half width is within ``tolerance`` of the median, or after ``max_s`` seconds of
-       timed blocks; the record says which. ``min_s`` is there for networks under a millisecond,
-       whose five blocks would end within one of the machine's moods.
+    4. After ``min_blocks`` blocks, however long they take, and after each further block, the 95 %
+       interval of the median is taken over the block medians (Student's t). Measuring stops when
+       its half width is within ``tolerance`` of the median and ``min_s`` seconds of blocks are
+       timed, or after ``max_s`` seconds of them; the record says which. ``min_s`` is there for
+       networks under a millisecond, whose five blocks would end within one of the machine's moods.
+       A network so slow that the next block would end past half of ``timeout_s`` after the
+       warm-up's begin is left at two blocks or more, and flagged if they are fewer than
+       ``min_blocks``: the other half is for all else that is to be done in time.
     5. Throughput: the model is compiled again, for throughput, and for ``throughput_s`` seconds
        as many requests are in flight as the runtime calls optimal. 0 skips this and reports
        the rate of the synchronous requests.
@@ -51,8 +75,9 @@ class Timing:
     Source: the order of step 3 is MLPerf Inference's single-stream scenario.
 
     Attributes:
-        precision: Inference precision asked for, such as ``"f32"``; None leaves it to the runtime,
-            which on some CPUs chooses bfloat16. The record tells what the runtime answers.
+        precision: Inference precision asked for, in OpenVINO's words: ``"f32"``, ``"f16"``,
+            ``"bf16"``; None leaves it to the runtime, which on some CPUs chooses bfloat16. The
+            record tells what the runtime answers.
         threads: Inference threads on CPU devices; None leaves it to the runtime.
         input_shape: For a model with one input of dynamic shape: the shape to measure.
         profile: Also collect per-layer times, in a run of their own so that the profiler does
@@ -80,19 +105,25 @@ class Timing:
     queue_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, _plain(getattr(self, each.name)))
+        if isinstance(self.input_shape, Iterable):
+            object.__setattr__(self, "input_shape", tuple(map(_plain, self.input_shape)))
         for name in ("warmup_requests", "warmup_s", "min_s", "pressure_retries", "throughput_s"):
             _check(self, getattr(self, name) >= 0, name, "a number >= 0")
         for name in ("block_requests", "block_s", "tolerance", "max_s", "timeout_s"):
             _check(self, getattr(self, name) > 0, name, "a number > 0")
         _check(self, self.min_blocks >= 2, "min_blocks", "at least 2 (an interval needs two)")
         _check(self, 0 < self.max_pressure <= 1, "max_pressure", "a fraction in (0, 1]")
-        _check(self, self.threads is None or self.threads >= 1, "threads", "None or at least 1")
-        _check(
-            self,
-            self.queue_timeout_s is None or self.queue_timeout_s > 0,
-            "queue_timeout_s",
-            "None or a number > 0",
-        )
+        expected = {
+            "threads": (_counts, "at least 1"),
+            "input_shape": (_is_shape, "whole numbers above 0, such as (1, 3, 32, 32)"),
+            "precision": (_is_precision, "OpenVINO's word for it, such as 'f32', 'f16' or 'bf16'"),
+            "queue_timeout_s": (lambda limit: limit > 0, "a number > 0"),
+        }
+        for name, (fits, words) in expected.items():
+            value = getattr(self, name)
+            _check(self, value is None or fits(value), name, f"None or {words}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,7 +82,7 @@ class NoDeviceError(DeviceError):
 
 
 class NoRuntimeError(NoDeviceError):
-    """The stick's runtime is missing or broken; the message has the command that mends it."""
+    """What drives the device is missing or broken; the message has the command that mends it."""
 
 
 class MissingPrerequisiteError(NoRuntimeError):

@@ -11,20 +11,38 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from raytune_edge.doctor.finding import Finding
 
 __all__ = ["Offer", "offer_here", "ray_findings"]
 
 _ANSWER_S = 30.0
+_HEAD = "node:__internal_head__"
+"""Ray's own resource that a cluster's head has, and no other node."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """How many units of a resource this host's node offers, and to which cluster."""
+    """How many units of a resource this host's node offers, and to which cluster.
+
+    Attributes:
+        head: Whether the node is the cluster's head, without which there is no cluster.
+    """
 
     units: int
     address: str
+    head: bool = False
+
+    def restart(self, resources: str) -> str:
+        """The command that lets the node offer other ``resources``."""
+        if not self.head:
+            return f"ray stop && ray start --address={self.address} {resources}"
+        port = self.address.rpartition(":")[2]
+        return (
+            f"ray stop && ray start --head --port={port} {resources}  # this node is the head: "
+            "that ends the cluster with all its runs, and the other nodes have to join again"
+        )
 
 
 def ray_findings(resource: str, units: int = 0) -> Iterator[Finding]:
@@ -45,14 +63,14 @@ def ray_findings(resource: str, units: int = 0) -> Iterator[Finding]:
         mend = f"ray start --address=HEAD:6379 {ray_offers}  # --head in place of --address alone"
         yield Finding(level="warn", what=what, mend=mend)
         return
-    mend = f"ray start --address={offer.address} {ray_offers}"
+    mend = offer.restart(ray_offers)
     told = f"offers {resource}: {offer.units} to {offer.address}"
     if not offer.units:
         what = f"this host's Ray node does not offer the resource {resource!r} to {offer.address}"
         yield Finding(level="warn", what=what, mend=mend)
     elif units and offer.units != units:
         what = f"this host's Ray node {told}, but the host has {units}"
-        yield Finding(level="warn", what=what, mend=f"ray stop && {mend}")
+        yield Finding(level="warn", what=what, mend=mend)
     else:
         yield Finding(level="ok", what=f"this host's Ray node {told}")
 
@@ -94,7 +112,9 @@ def _ask(resource: str) -> Offer:
     context = ray.get_runtime_context()
     here = context.get_node_id()
     units = sum(unit.node_id == here for unit in units_in_cluster(resource))
-    return Offer(units=units, address=context.gcs_address)
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    head = any(node["NodeID"] == here and _HEAD in node["Resources"] for node in nodes)
+    return Offer(units=units, address=context.gcs_address, head=head)
 
 
 def _main(resource: str) -> None:

@@ -6,12 +6,19 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from raytune_edge.doctor.core import core_for
 from raytune_edge.doctor.finding import Finding
 from raytune_edge.errors import RaytuneEdgeError
 
 __all__ = ["cpu_findings", "device_findings", "unseen_hardware"]
 
 _INTEL = "0x8086"
+_OPENVINO = "pip install --force-reinstall 'openvino>=2024.6'"
+_DRIVERS = {
+    "GPU": "sudo apt install --reinstall intel-opencl-icd",
+    "NPU": "https://github.com/intel/linux-npu-driver/releases  # install its packages",
+}
+"""What OpenVINO needs beside itself, by the family of the device."""
 
 
 def device_findings(wanted: str | None, seen: dict[str, str]) -> Iterator[Finding]:
@@ -27,46 +34,65 @@ def device_findings(wanted: str | None, seen: dict[str, str]) -> Iterator[Findin
     try:
         facts = first.hello()
     except RaytuneEdgeError as error:
-        mend = "pip install 'openvino>=2024.6'"
-        yield Finding(level="fail", what=f"OpenVINO cannot be used: {error}", mend=mend)
+        yield Finding(level="fail", what=f"OpenVINO cannot be used: {error}", mend=_OPENVINO)
         return
     finally:
         first.close()
     seen.update(facts.devices)
     for name, description in seen.items():
-        instrument = Instrument(device_spec(name))
         told = f"{name}: {description}, served by {facts.runtime}"
-        try:
-            p50_ms = instrument.measure(reference_model(), TIMING).latency_p50_ms
-            yield Finding(level="ok", what=f"{told}; the reference model takes {p50_ms:.3f} ms")
-        except RaytuneEdgeError as error:
-            yield Finding(level="fail", what=f"{told}; it does not measure: {error}")
-        finally:
-            instrument.close()
-    if wanted is not None and wanted not in seen:
+        with core_for(name) as core:
+            instrument = Instrument(device_spec(name), core=core.cpu)
+            try:
+                p50_ms = instrument.measure(reference_model(), TIMING).latency_p50_ms
+                doubt = core.doubt and f"; {core.doubt}"
+                what = f"{told}; the reference model takes {p50_ms:.3f} ms{doubt}"
+                yield Finding(level="ok", what=what)
+            except RaytuneEdgeError as error:
+                what = f"{told}; it does not measure: {error}"
+                mend = _DRIVERS.get(_family(name), _OPENVINO)
+                yield Finding(level="fail", what=what, mend=mend)
+            finally:
+                instrument.close()
+    if wanted is not None and not _is_there(wanted, seen):
         what = f"expected the device {wanted!r}, {facts.runtime} sees {sorted(seen)}"
-        yield Finding(level="fail", what=what, mend=f"raytune-edge doctor --device {min(seen)}")
+        yield Finding(level="fail", what=what, mend=_mend_missing(wanted, seen))
+
+
+def _family(device: str) -> str:
+    return device.partition(".")[0]
+
+
+def _is_there(wanted: str, seen: Mapping[str, str]) -> bool:
+    """As the child says: ``"GPU"`` is the first of GPU.0 and GPU.1."""
+    return wanted in seen or wanted in map(_family, seen)
+
+
+def _mend_missing(wanted: str, seen: Mapping[str, str]) -> str:
+    family = _family(wanted)
+    if family in _DRIVERS and family not in map(_family, seen):
+        return f"{_DRIVERS[family]}  # if this host has one"
+    return f"name one that is there: {', '.join(sorted(seen))}"
 
 
 def unseen_hardware(seen: Mapping[str, str], root: Path = Path("/")) -> Iterator[Finding]:
     """Hardware of this host that the runtime does not see, or has no driver for."""
-    families = {name.partition(".")[0] for name in seen}
+    families = set(map(_family, seen))
     for node in sorted(root.glob("dev/dri/renderD*")):
         vendor = root / "sys/class/drm" / node.name / "device/vendor"
         if "GPU" not in families and vendor.exists() and vendor.read_text().strip() == _INTEL:
-            yield _unseen(node, "GPU", "sudo apt install intel-opencl-icd", "render")
+            yield _unseen(node, "GPU")
     for node in sorted(root.glob("dev/accel/accel*")):
         if "NPU" not in families:
-            driver = "https://github.com/intel/linux-npu-driver/releases  # install its packages"
-            yield _unseen(node, "NPU", driver, "render")
+            yield _unseen(node, "NPU")
 
 
-def _unseen(node: Path, family: str, driver: str, group: str) -> Finding:
+def _unseen(node: Path, family: str) -> Finding:
     if not os.access(node, os.R_OK | os.W_OK):
-        mend = f"sudo usermod -aG {group} $USER  # then log in again"
+        mend = "sudo usermod -aG render $USER  # then log in again"
         return Finding(level="warn", what=f"{family}: {node} is there but not allowed", mend=mend)
     what = f"{family}: {node} is there, but OpenVINO does not see it: its driver is missing"
-    return Finding(level="warn", what=what, mend=driver)
+    return Finding(level="warn", what=what, mend=_DRIVERS[family])
 
 
 def cpu_findings(root: Path = Path("/")) -> Iterator[Finding]:

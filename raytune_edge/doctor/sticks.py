@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from raytune_edge.doctor.finding import Finding
-from raytune_edge.errors import RaytuneEdgeError
+from raytune_edge.errors import NoDeviceError, RaytuneEdgeError
 from raytune_edge.runtimes import DeviceSpec, Instrument
 from raytune_edge.runtimes.locks import holders, lock_file, take
-from raytune_edge.runtimes.ncs2.claim import no_stick, replug
+from raytune_edge.runtimes.ncs2.claim import replug
 from raytune_edge.runtimes.ncs2.environment import look
 from raytune_edge.runtimes.ncs2.sticks import (
     Stick,
     find_sticks,
     lock_name,
     mutex_trouble,
+    no_stick,
     node_trouble,
 )
 
 __all__ = ["STICK", "stick_findings"]
 
 STICK = "MYRIAD"
+_ANEW = "raytune-edge ncs2 install --path DIR  # a new one; it ends with how that is found"
 _USB3_MBPS = 5000
 _USB3_MEND = "plug it into a USB 3 socket (blue, or marked SS), with no USB 2 hub or cable between"
 
@@ -35,14 +38,14 @@ def stick_findings(spec: DeviceSpec) -> Iterator[Finding]:
     root = Path(spec.root)
     works = True
     for finding in (*_runtime(spec), *_mutex(root)):
-        works &= finding.level != "fail"
+        works &= finding.level == "ok"
         yield finding
     sticks = find_sticks(root)
     if not sticks:
-        what, _, mend = no_stick().partition("; ")
-        yield Finding(level="fail", what=what, mend=mend)
-    for index, stick in enumerate(sticks):
-        yield from _stick(stick, index, spec, works)
+        missing = no_stick(doctor="")
+        yield _failed(missing.what, missing.mend)
+    for stick in sticks:
+        yield from _stick(stick, spec, works)
 
 
 def _runtime(spec: DeviceSpec) -> Iterator[Finding]:
@@ -72,44 +75,55 @@ def _compiles() -> Finding:
     try:
         report = check(reference_model())
     except RaytuneEdgeError as error:
-        return _failed(f"{STICK}: its compiler does not work: {error}", "raytune-edge ncs2 install")
+        return _failed(f"{STICK}: its compiler does not work: {error}", _ANEW)
     if not report.ok:
-        return _failed(f"{STICK}: its compiler refuses the reference model: {report.reason}", "")
+        return _failed(f"{STICK}: its compiler refuses the reference model: {report.reason}", _ANEW)
     what = f"{STICK}: its compiler takes the reference model, in {report.compile_s:.2f} s"
     return Finding(level="ok", what=what)
 
 
 def _mutex(root: Path) -> Iterator[Finding]:
     if trouble := mutex_trouble(root):
-        what, _, mend = trouble.rpartition(", then: ")
-        yield _failed(f"{STICK}: {what}", mend)
+        level: Literal["warn", "fail"] = "warn" if trouble.in_use else "fail"
+        yield Finding(level=level, what=f"{STICK}: {trouble.what}", mend=trouble.mend)
 
 
-def _stick(stick: Stick, index: int, spec: DeviceSpec, works: bool) -> Iterator[Finding]:
-    root = Path(spec.root)
+def _stick(stick: Stick, spec: DeviceSpec, works: bool) -> Iterator[Finding]:
     told = f"{STICK}: a {stick}"
     if trouble := node_trouble(stick):
-        what, _, mend = trouble.partition("; ")
-        yield _failed(f"{told}; {what}", mend)
-    elif (lock := take(lock_name(stick), root)) is None:
-        users = ", ".join(map(str, holders(lock_file(lock_name(stick), root)))) or "another user"
-        yield Finding(level="ok", what=f"{told}; in use by the measuring process {users}")
+        yield _failed(f"{told}; {trouble.what}", trouble.mend)
     else:
-        lock.release()
-        if stick.booted and (users_of_node := holders(stick.node)):
-            told_users = ", ".join(map(str, users_of_node))
-            yield _failed(f"{told}; in use by process {told_users}", f"kill {told_users}")
-        elif works:
-            yield _measured(told, index, spec, stick)
-        else:
-            yield Finding(level="warn", what=f"{told}; not tried, for the reason above")
+        yield _locked(told, stick, Path(spec.root)) or _tried(told, stick, spec, works)
     yield from _link(stick)
 
 
-def _measured(told: str, index: int, spec: DeviceSpec, stick: Stick) -> Finding:
+def _locked(told: str, stick: Stick, root: Path) -> Finding | None:
+    """Who has the stick's lock, or keeps others from it; None if it is free."""
+    name = lock_name(stick)
+    try:
+        lock = take(name, root)
+    except NoDeviceError as error:
+        why, _, mend = str(error).rpartition("; ")
+        return _failed(f"{told}; {why}", mend)
+    if lock is None:
+        users = ", ".join(map(str, holders(lock_file(name, root)))) or "another user"
+        return Finding(level="ok", what=f"{told}; in use by the measuring process {users}")
+    lock.release()
+    return None
+
+
+def _tried(told: str, stick: Stick, spec: DeviceSpec, works: bool) -> Finding:
+    if stick.booted and (users := ", ".join(map(str, holders(stick.node)))):
+        return _failed(f"{told}; in use by process {users}", f"kill {users}")
+    if works:
+        return _measured(told, stick, spec)
+    return Finding(level="warn", what=f"{told}; not tried, for the reason above")
+
+
+def _measured(told: str, stick: Stick, spec: DeviceSpec) -> Finding:
     from raytune_edge.devices.sentinel import TIMING, reference_model
 
-    instrument = Instrument(spec, index=index)
+    instrument = Instrument(spec, index=stick.socket)
     try:
         record = instrument.measure(reference_model(), TIMING)
     except RaytuneEdgeError as error:

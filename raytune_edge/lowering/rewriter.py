@@ -13,7 +13,14 @@ from onnx import defs, helper, numpy_helper
 from raytune_edge.errors import LoweringError
 from raytune_edge.lowering.reading import OPSET
 
-__all__ = ["Rewriter", "Rule"]
+__all__ = ["NodeError", "Rewriter", "Rule"]
+
+
+class NodeError(LoweringError):
+    """One node cannot be put in older words: its name, or its output's, and its operator."""
+
+    layer = ""
+    layer_type = ""
 
 
 class Rewriter:
@@ -138,13 +145,15 @@ class Rewriter:
             raise self.refusal("the shape of its input cannot be told")
         return [each.dim_value for each in found.shape.dim]
 
-    def refusal(self, why: str) -> LoweringError:
+    def refusal(self, why: str) -> NodeError:
         """The error that this node cannot be said in opset 13."""
-        return LoweringError(
-            f"{self.node.op_type} ({self.node.name or self.node.output[0]}) of opset {self.opset} "
-            f"cannot be put in the words of opset {OPSET}, the newest that the stick's runtime "
-            f"reads: {why}"
+        layer, layer_type = self.node.name or self.node.output[0], self.node.op_type
+        error = NodeError(
+            f"{layer_type} ({layer}) of opset {self.opset} cannot be put in the words of opset "
+            f"{OPSET}, the newest that the stick's runtime reads: {why}"
         )
+        error.layer, error.layer_type = layer, layer_type
+        return error
 
 
 Rule = Callable[[Rewriter], None]

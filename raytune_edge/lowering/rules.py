@@ -16,6 +16,8 @@ _CLIP_TAKES_INPUTS = 11
 
 def _hard_sigmoid(write: Rewriter) -> None:
     alpha, beta = write.attribute("alpha", 0.2), write.attribute("beta", 0.5)
+    if alpha <= 0:
+        raise write.refusal("only one that rises is known here")
     _gate(write, beta / alpha, 1 / alpha, output=write.node.output[0])
 
 
@@ -26,8 +28,8 @@ def _hard_swish(write: Rewriter) -> None:
 
 def _gate(write: Rewriter, shift: float, top: float, output: str = "") -> str:
     """HardSigmoid in the form that OpenVINO, old and new, knows again and fuses."""
-    if write.opset < _CLIP_TAKES_INPUTS or top <= 0:
-        raise write.refusal("only that of opset 11 and newer, rising, is known here")
+    if write.opset < _CLIP_TAKES_INPUTS:
+        raise write.refusal("only that of opset 11 and newer is known here")
     shifted = write.say("Add", write.node.input[0], shift)
     clipped = write.say("Clip", shifted, 0.0, top)
     return write.say("Mul", clipped, 1 / top, output=output)

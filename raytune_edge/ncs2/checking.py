@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from raytune_edge.errors import LoweringError, UnsupportedModelError
 from raytune_edge.lowering import lower
+from raytune_edge.lowering.rewriter import NodeError
 from raytune_edge.runtimes.ncs2.compiler import Compiler, CompileReport
 from raytune_edge.runtimes.ncs2.stages import Stage
 
@@ -30,7 +31,14 @@ def check(onnx_bytes: bytes, *, streams: int = 1, timeout_s: float = 120.0) -> C
         try:
             lowered = lower(onnx_bytes, tolerance=None)
         except LoweringError as error:
-            return CompileReport(ok=False, reason=str(error), streams=streams)
+            named = error if isinstance(error, NodeError) else NodeError()
+            return CompileReport(
+                ok=False,
+                reason=str(error),
+                layer=named.layer,
+                layer_type=named.layer_type,
+                streams=streams,
+            )
         return compiler.compile(lowered, streams=streams)
 
 

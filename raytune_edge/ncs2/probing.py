@@ -22,7 +22,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from raytune_edge.errors import UnsupportedModelError
-from raytune_edge.lowering import OPSET
+from raytune_edge.lowering import IR_VERSION, OPSET
 from raytune_edge.runtimes.ncs2.compiler import Compiler
 from raytune_edge.runtimes.ncs2.environment import OPENVINO
 
@@ -35,7 +35,6 @@ _MOST_WEIGHTS = 8_000_000
 """In one made-up network: 16 MB as the compiler keeps them, some seconds of compiling."""
 
 _MOST_CONVOLUTIONS = 32
-_IR_VERSION = 7
 
 
 class Convolution(NamedTuple):
@@ -118,7 +117,9 @@ def _batches(convolutions: list[Convolution]) -> list[list[Convolution]]:
 def _compile(compiler: Compiler, batch: list[Convolution]) -> dict[Convolution, float]:
     report = compiler.compile(_network(batch))
     if not report.ok:
-        raise UnsupportedModelError(f"the stick refuses one of {batch}: {report.reason}")
+        refused = [each for number, each in enumerate(batch) if report.layer == f"y{number}"]
+        told = refused[0] if refused else f"one of {len(batch)} convolutions, such as {batch[0]}"
+        raise UnsupportedModelError(f"the stick refuses {told}: {report.reason}")
     costs: Counter[str] = Counter()
     for stage in report.stages:
         costs[stage.layer] += stage.predicted_ms or 0.0  # type: ignore[assignment]
@@ -153,7 +154,7 @@ def _network(batch: list[Convolution]) -> bytes:
         outputs.append(_value(f"y{number}", each.outputs, *size))
     graph = helper.make_graph(nodes, "convolutions", list(inputs.values()), outputs, weights)
     opset = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=_IR_VERSION)
+    model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
     return bytes(model.SerializeToString())
 
 

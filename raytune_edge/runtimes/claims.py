@@ -32,10 +32,12 @@ class Claim(Protocol):
 
     Args:
         core: CPU core for the child alone, where the device is the host's CPU.
-        index: Which of the host's devices, where it has several.
+        index: Which of the host's devices, where it has several; a stick also by its socket.
     """
 
-    def __init__(self, spec: DeviceSpec, *, core: int | None = None, index: int = 0) -> None: ...
+    def __init__(
+        self, spec: DeviceSpec, *, core: int | None = None, index: int | str = 0
+    ) -> None: ...
 
     def launch(self) -> Launch:
         """Make the device ready for a new child.
@@ -58,7 +60,7 @@ class Claim(Protocol):
 class ProcessorClaim:
     """A device that any number of processes may open, driven by today's OpenVINO."""
 
-    def __init__(self, spec: DeviceSpec, *, core: int | None = None, index: int = 0) -> None:
+    def __init__(self, spec: DeviceSpec, *, core: int | None = None, index: int | str = 0) -> None:
         self._spec = dataclasses.replace(spec, runtime=spec.runtime or "modern")
         self._bound = [] if core is None else ["--core", str(core)]
 

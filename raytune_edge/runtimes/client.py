@@ -19,6 +19,7 @@ from raytune_edge.errors import (
     DeviceDiedError,
     DeviceError,
     DeviceTimeoutError,
+    NoRuntimeError,
     UnsupportedModelError,
 )
 
@@ -28,10 +29,15 @@ logger = logging.getLogger(__name__)
 
 _STRIPPED = ("PYTHON", "LD_")
 _STDERR_TAIL = 2000
+_ERROR = {"type", "message", "trace"}
 _LONGEST_ANSWER = 1 << 28
 _LOOK_S = 0.2
 """Between two looks whether the child lives: a process that it forked may hold the pipe open."""
-_KINDS: dict[str, type[Exception]] = {"unsupported": UnsupportedModelError, "request": ValueError}
+_KINDS: dict[str, type[Exception]] = {
+    "unsupported": UnsupportedModelError,
+    "request": ValueError,
+    "runtime": NoRuntimeError,
+}
 
 
 def foreign_environment() -> dict[str, str]:
@@ -81,6 +87,7 @@ class Child:
         Raises:
             DeviceTimeoutError: If there was none within ``timeout_s``; the process is killed.
             DeviceDiedError: If the process ended or answered with garbage; it is killed.
+            NoRuntimeError: If the answer is that there is no runtime to drive the device with.
             UnsupportedModelError: If the answer is that the runtime refuses the model.
             ValueError: If the answer is that the request does not fit the model.
             DeviceError: If the answer is another error.
@@ -96,9 +103,6 @@ class Child:
             answer = self._answer(process, operation, deadline, timeout_s)
         except OSError as error:
             raise self._died(f"cannot be reached ({error})") from error
-        except DeviceTimeoutError:
-            self.kill()
-            raise
         if answer["ok"]:
             result: dict[str, Any] = answer["result"]
             return result
@@ -115,8 +119,10 @@ class Child:
             self._process.stdin.write(b'{"op": "quit"}\n')
             self._process.stdin.close()
             self._process.wait(grace_s)
-        except (OSError, subprocess.TimeoutExpired):
+        except subprocess.TimeoutExpired:
             logger.warning("the child %d did not end in %g s; killing it", self.pid, grace_s)
+        except OSError as error:
+            logger.warning("the child %d had ended before it was closed (%s)", self.pid, error)
         self.kill()
 
     def kill(self) -> None:
@@ -153,12 +159,13 @@ class Child:
     ) -> dict[str, Any]:
         line = self._read_line(process, operation, deadline, timeout_s)
         try:
-            answer = json.loads(line)
-            if answer["id"] != self._count or ("result" if answer["ok"] else "error") not in answer:
+            answer: dict[str, Any] = json.loads(line)
+            told = answer["result"] if answer["ok"] else answer["error"]
+            whole = isinstance(told, dict) and (answer["ok"] or told.keys() >= _ERROR)
+            if answer["id"] != self._count or not whole:
                 raise ValueError("not the answer to this request")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._died(f"answered with garbage: {line[:200]!r}", wait_s=0) from error
-        assert isinstance(answer, dict)
         return answer
 
     def _read_line(
@@ -172,8 +179,10 @@ class Child:
                 ended = process.poll() is not None
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
+                    self.kill()
                     raise DeviceTimeoutError(
                         f"the measuring process did not answer {operation!r} in {timeout_s:g} s"
+                        + self._last_words()
                     )
                 ready = selector.select(0 if ended else min(left_s, _LOOK_S))
                 chunk = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
@@ -195,8 +204,10 @@ class Child:
             except subprocess.TimeoutExpired:
                 pass
         self.kill()
+        return DeviceDiedError(f"the measuring process {how}{status}{self._last_words()}")
+
+    def _last_words(self) -> str:
+        """The end of what the process, which is gone, wrote to its standard error."""
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip()[-_STDERR_TAIL:]
-        return DeviceDiedError(
-            f"the measuring process {how}{status}" + (f"; its last words: {said}" if said else "")
-        )
+        return f"; its last words: {said}" if said else ""

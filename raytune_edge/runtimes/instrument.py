@@ -28,14 +28,13 @@ from raytune_edge.runtimes.claims import Claim, ProcessorClaim
 from raytune_edge.runtimes.client import Child
 from raytune_edge.runtimes.models import check_model_bytes
 from raytune_edge.runtimes.ncs2.claim import StickClaim
+from raytune_edge.runtimes.samples import Sample, check_sample
 from raytune_edge.runtimes.spec import DeviceSpec
 from raytune_edge.runtimes.timing import measurement
 
 __all__ = ["DeviceFacts", "Instrument", "check_model_bytes"]
 
 logger = logging.getLogger(__name__)
-
-Sample = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 _CLAIMS: Mapping[str, Callable[..., Claim]] = {"MYRIAD": StickClaim}
 """How those devices are claimed that not every process may open."""
@@ -69,7 +68,7 @@ class Instrument:
     Args:
         spec: The device.
         core: CPU core for the child alone, where the device is the host's CPU.
-        index: Which of the host's devices to claim, where it has several.
+        index: Which of the host's devices to claim, where it has several; a stick also by socket.
         device_id: What records call this unit; by default the device's name.
     """
 
@@ -78,7 +77,7 @@ class Instrument:
         spec: DeviceSpec,
         *,
         core: int | None = None,
-        index: int = 0,
+        index: int | str = 0,
         device_id: str = "",
     ) -> None:
         self.spec = spec
@@ -93,14 +92,17 @@ class Instrument:
         Raises:
             NoDeviceError: If the host has no such device, or it cannot be used; the message says
                 what there is, or what to do.
+            NoRuntimeError: If there is no runtime to drive it with.
             DeviceError: If the child cannot be started or doesn't answer.
         """
         told = self._request("hello", timeout_s=timeout_s)
         if told["device_name"] is None:
             self.close()
+            name = self.spec.device.upper()
+            known = name != self.spec.device and (name in _CLAIMS or name in told["devices"])
             raise NoDeviceError(
                 f"{told['runtime']} sees no device {self.spec.device!r} on this host; "
-                f"it sees {told['devices']}"
+                f"it sees {told['devices']}" + (f"; the name is {name}" if known else "")
             )
         try:
             self._facts = DeviceFacts(**told)
@@ -132,11 +134,16 @@ class Instrument:
         """
         timing = timing or Timing()
         check_model_bytes(onnx_bytes)
+        sample = None if sample is None else check_sample(sample)
         facts = self._facts if self._facts and self.pid == self._facts.pid else self.hello()
         start = time.perf_counter()
         try:
             raw = self._measure(onnx_bytes, timing, sample)
-        except UnsupportedModelError:
+        except UnsupportedModelError as error:
+            from raytune_edge.lowering.reading import weights_apart  # brings ONNX, seldom needed
+
+            if told := weights_apart(bytes(onnx_bytes)):
+                raise UnsupportedModelError(told) from error
             if (translated := self._claim.translated(onnx_bytes)) is None:
                 raise
             raw = self._measure(translated, timing, sample)

@@ -10,7 +10,14 @@ import fcntl
 import os
 from pathlib import Path
 
+from raytune_edge.errors import NoDeviceError
+from raytune_edge.runtimes.users import owner_of
+
 __all__ = ["Lock", "holders", "take"]
+
+
+_FOR_ALL = 0o644
+"""Whoever can read a file can lock it."""
 
 
 class Lock:
@@ -32,20 +39,44 @@ def lock_file(name: str, root: Path) -> Path:
 
 
 def take(name: str, root: Path = Path("/")) -> Lock | None:
-    """Take the lock called ``name``; None if somebody holds it."""
+    """Take the lock called ``name``; None if somebody holds it.
+
+    Raises:
+        NoDeviceError: If another user made the lock's file and lets nobody open it.
+    """
     path = lock_file(name, root)
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags)
-    except FileNotFoundError:
-        # Not in one step: the kernel may forbid O_CREAT for a file in /tmp that another user made.
-        descriptor = os.open(path, flags | os.O_CREAT, 0o644)
+        descriptor = _open(path)
+    except PermissionError as error:
+        raise NoDeviceError(_denied(path, error)) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         return None
     return Lock(descriptor)
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        # Not in one step: the kernel may forbid O_CREAT for a file in /tmp that another user made.
+        descriptor = os.open(path, flags | os.O_CREAT, _FOR_ALL)
+    # The umask may have made it this user's alone. Another user's file can only be left as it is.
+    with contextlib.suppress(PermissionError):
+        os.fchmod(descriptor, _FOR_ALL)
+    return descriptor
+
+
+def _denied(path: Path, error: PermissionError) -> str:
+    if not os.path.lexists(path):
+        return f"the lock {path} cannot be made ({error.strerror}); sudo chmod 1777 {path.parent}"
+    return (
+        f"the lock {path} cannot be opened ({error.strerror}), it belongs to user "
+        f"{owner_of(path)!r}; let all users of this host take it: sudo chmod 644 {path}"
+    )
 
 
 def holders(path: Path) -> list[int]:

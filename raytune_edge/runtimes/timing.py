@@ -38,10 +38,12 @@ def measurement(
     if not 0 <= raw["half_interval_ms"] < np.inf:
         raise ValueError(f"expected half_interval_ms from 0, got {raw['half_interval_ms']}")
     p50, p90, p99 = (float(each) for each in np.percentile(samples, (50, 90, 99)))
+    # The interval is that of the block medians, whose centre need not be the median of all samples.
+    centre = float(np.mean(raw["block_medians_ms"]))
     return Measurement(
         latency_p50_ms=p50,
-        latency_p50_low_ms=max(p50 - raw["half_interval_ms"], 0.0),
-        latency_p50_high_ms=p50 + raw["half_interval_ms"],
+        latency_p50_low_ms=max(centre - raw["half_interval_ms"], 0.0),
+        latency_p50_high_ms=centre + raw["half_interval_ms"],
         latency_p90_ms=p90,
         latency_p99_ms=p99,
         latency_min_ms=float(samples.min()),
@@ -79,9 +81,15 @@ _UNCHANGED = (
 
 
 def _doubts(raw: Mapping[str, Any], timing: Timing) -> tuple[str, ...]:
-    if not raw["noisy_blocks"]:
-        return ()
-    return (
-        f"{raw['noisy_blocks']} of {len(raw['block_medians_ms'])} blocks were measured while the "
-        f"CPU was wanted by others for more than {timing.max_pressure:.0%} of the time",
-    )
+    doubts, blocks = [], len(raw["block_medians_ms"])
+    if raw["noisy_blocks"]:
+        doubts.append(
+            f"{raw['noisy_blocks']} of {blocks} blocks were measured while the CPU was wanted by "
+            f"others for more than {timing.max_pressure:.0%} of the time"
+        )
+    if blocks < timing.min_blocks:
+        doubts.append(
+            f"only {blocks} of {timing.min_blocks} blocks fitted into half of "
+            f"timeout_s={timing.timeout_s:g}"
+        )
+    return tuple(doubts)

@@ -3,17 +3,20 @@
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import nn
 
 from raytune_edge.config import Recipe
-from raytune_edge.errors import PlanError
+from raytune_edge.errors import PlanError, UnsupportedModelError
 from raytune_edge.export import export_onnx
+from raytune_edge.ncs2 import probing
 from raytune_edge.ncs2.grid import channel_grid
+from raytune_edge.ncs2.probing import Convolution
 from raytune_edge.pruning import plan, prunable_groups, prune
-from raytune_edge.runtimes.ncs2.compiler import Compiler
+from raytune_edge.runtimes.ncs2.compiler import Compiler, CompileReport
 from raytune_edge.space import schedule_point, search_space, unpack, unpruned_point
 
 IMAGE = torch.rand(1, 3, 28, 28)
@@ -72,6 +75,21 @@ def test_the_grid_is_what_whole_networks_cost(task: Any, tmp_path: Path) -> None
     assert channel_grid(task, cache=cache, tell=pytest.fail).predicted_ms == grid.predicted_ms
     cache.write_text('{"cut')
     assert channel_grid(task, cache=cache).counts == grid.counts
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        ("y1", r"^the stick refuses Convolution\(inputs=2,"),
+        ("z", r"one of 3 convolutions, such as"),
+    ],
+)
+def test_a_convolution_that_is_refused_is_told_alone(layer: str, told: str) -> None:
+    batch = [Convolution(each, 8, 1, (3, 3), (1, 1), (1, 1), (1, 1), (8, 8)) for each in (1, 2, 3)]
+    refusal = CompileReport(ok=False, reason="no", layer=layer)
+    with pytest.raises(UnsupportedModelError, match=told) as caught:
+        probing._compile(Mock(compile=lambda onnx_bytes: refusal), batch)
+    assert str(caught.value).count("Convolution(") == 1
 
 
 @pytest.mark.parametrize("by", ["group", "stage"])

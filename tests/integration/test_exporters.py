@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import nn
 
 from raytune_edge.export import export_onnx
 from raytune_edge.lowering import lower, opset_of, read_onnx
+from raytune_edge.runtimes.ncs2.compiler import Compiler
+from tests.integration.test_stickless import on_2021
 
 
 class Words(nn.Module):
@@ -72,6 +75,36 @@ def test_either_exporter_serves_the_stick(export: Callable[..., bytes]) -> None:
     with torch.inference_mode():
         wanted: np.ndarray[Any, Any] = model(image).numpy()
     np.testing.assert_allclose(output, wanted, rtol=1e-4, atol=1e-5)
+
+
+class Pooled(nn.Module):
+    """A newer opset's axes are an input, which OpenVINO 2021.4 would not see: a mean of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Hardswish())
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.stem(x).mean((2, 3)))
+
+
+@pytest.mark.legacy
+@pytest.mark.parametrize("network", [Words, Pooled])
+def test_openvino_2021_computes_what_the_newer_exporter_wrote(
+    network: type[nn.Module], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model, image = network().eval(), torch.rand(1, 3, 24, 24)
+    written = by_dynamo(model, image)
+    assert opset_of(read_onnx(written)) > 13
+    lowered = lower(written)
+    with Compiler() as compiler:
+        report = compiler.compile(lowered)
+    assert report.ok, report.reason
+    with torch.inference_mode():
+        wanted = model(image).numpy()
+    np.testing.assert_allclose(on_2021(lowered, image, tmp_path), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_the_newer_exporter_writes_a_newer_opset_than_asked_for() -> None:

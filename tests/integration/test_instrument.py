@@ -24,6 +24,7 @@ from raytune_edge.errors import (
     DeviceTimeoutError,
     ModelProofError,
     NoDeviceError,
+    NoRuntimeError,
     UnsupportedModelError,
 )
 from raytune_edge.export import export_onnx
@@ -33,6 +34,7 @@ from raytune_edge.runtimes import (
     Instrument,
     check_model_bytes,
     device_spec,
+    ir,
 )
 from raytune_edge.testing import FakeDevice
 
@@ -186,7 +188,7 @@ def test_an_interpreter_that_is_missing_is_named(instrument: Callable[..., Instr
 
 
 def test_a_runtime_that_is_missing_is_named(instrument: Callable[..., Instrument]) -> None:
-    with pytest.raises(DeviceDiedError, match="No module named 'nowhere'"):
+    with pytest.raises(NoRuntimeError, match="'nowhere' cannot be loaded: No module named 'nowher"):
         instrument(DeviceSpec(device="CPU", runtime="nowhere")).hello()
 
 
@@ -198,7 +200,40 @@ def test_a_sample_that_does_not_fit_is_the_callers_fault(
         instrument("CPU").measure(network(), QUICK, sample=sample)
 
 
-@pytest.mark.parametrize("device", ["GPU", "AUTO", "HETERO:GPU,CPU"])
+@pytest.mark.parametrize(
+    "labels",
+    [np.arange(20), np.eye(10, dtype=int), np.zeros(0, int)],
+    ids=["20", "one-hot", "none"],
+)
+def test_labels_that_are_not_one_for_each_image_never_travel(
+    labels: Any, instrument: Callable[..., Instrument]
+) -> None:
+    each = instrument("CPU")
+    with pytest.raises(ValueError, match="a class number for each of the 10 images"):
+        each.measure(network(), QUICK, sample=(np.zeros((10, 3, 16, 16), np.float32), labels))
+    assert each.pid is None
+
+
+def test_a_precision_that_the_device_lacks_is_the_callers_fault(
+    instrument: Callable[..., Instrument],
+) -> None:
+    each = instrument("CPU")
+    with pytest.raises(ValueError, match=r"CPU does not take Timing\(precision='f64'\).*bf16"):
+        each.measure(network(), Timing(precision="f64"))
+    assert each.measure(network(), QUICK).samples > 0
+
+
+def test_weights_in_another_file_are_told_with_the_command_that_writes_it_whole(
+    instrument: Callable[..., Instrument], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    model = onnx.load_from_string(network())
+    onnx.save(model, path, save_as_external_data=True, size_threshold=0)
+    with pytest.raises(UnsupportedModelError, match=r"one that keeps \d+ .*onnx\.save\(onnx\.load"):
+        instrument("CPU").measure(path.read_bytes(), QUICK)
+
+
+@pytest.mark.parametrize("device", ["GPU", "AUTO", "HETERO:GPU,CPU", "CPU.3"])
 def test_a_device_that_is_not_there_is_told_with_those_that_are(
     device: str, instrument: Callable[..., Instrument]
 ) -> None:
@@ -241,8 +276,28 @@ def test_a_dynamic_shape_needs_to_be_given(instrument: Callable[..., Instrument]
     model = relu(["batch", 3, 8, 8])
     with pytest.raises(UnsupportedModelError, match=r"dynamic.*Timing\(input_shape="):
         each.measure(model, QUICK)
-    timing = Timing(input_shape=(1, 3, 8, 8), min_s=0.0, throughput_s=0.0)
+    shape = (np.int64(1), 3, 8, 8)  # as arrays have it
+    timing = Timing(input_shape=shape, min_s=0.0, throughput_s=0.0)
     assert each.measure(model, timing).samples > 0
+
+
+def test_the_converter_is_a_child_like_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('another interpreter's')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    model, xml = tmp_path / "model.onnx", tmp_path / "model.xml"
+    model.write_bytes(network())
+    ir.convert(model, xml)
+    assert xml.with_suffix(".bin").stat().st_size > 0
+    found = ir.compare(model, xml)
+    assert 0 <= found.difference < 0.02 * found.largest
+    model.write_bytes(b"# no model")
+    with pytest.raises(UnsupportedModelError, match="cannot convert this model"):
+        ir.convert(model, xml)
+    monkeypatch.setattr(ir, "_TIMEOUT_S", 0.05)
+    with pytest.raises(DeviceTimeoutError, match=r"did not answer 'compare' in 0\.05 s"):
+        ir.compare(model, xml)
 
 
 def test_several_inputs_are_measured(instrument: Callable[..., Instrument]) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,12 @@ from onnx import TensorProto, helper
 from raytune_edge.config import Timing
 from raytune_edge.devices import DevicePool, DeviceStatus, connect_devices
 from raytune_edge.doctor.sticks import stick_findings
-from raytune_edge.errors import DeviceBusyError, NoDeviceError, UnsupportedModelError
+from raytune_edge.errors import (
+    DeviceBusyError,
+    DeviceDiedError,
+    NoDeviceError,
+    UnsupportedModelError,
+)
 from raytune_edge.runtimes import DeviceSpec, Instrument
 from raytune_edge.runtimes.ncs2.sticks import find_sticks
 from raytune_edge.testing import FakeDevice
@@ -139,6 +145,40 @@ def test_a_model_that_the_stick_refuses_is_tried_in_older_words() -> None:
     finally:
         instrument.close()
     assert record.model_sha256 == hashlib.sha256(onnx_bytes).hexdigest()
+
+
+def test_a_name_in_small_letters_is_told() -> None:
+    instrument = Instrument(DeviceSpec(device="myriad"))
+    with pytest.raises(NoDeviceError, match=r"sees no device 'myriad' .*; the name is MYRIAD"):
+        instrument.hello()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_child_that_is_told_to_end_closes_its_stick(busy: bool) -> None:
+    # The firmware of this stick doesn't end itself: it is left to who booted it.
+    device = FakeDevice(sticks=1, faults=["hang"], reboot_s=1e6)
+    instrument = Instrument(device.spec())
+    thread = threading.Thread(target=lambda: failing(instrument))
+    try:
+        pid = instrument.hello().pid
+        assert booted(device) == [True]
+        if busy:
+            thread.start()
+            time.sleep(0.5)
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while booted(device) != [False]:
+            assert time.monotonic() < deadline, find_sticks(Path(device.spec().root))
+            time.sleep(0.05)
+    finally:
+        if busy:
+            thread.join()
+        instrument.close()
+
+
+def failing(instrument: Instrument) -> None:
+    with pytest.raises(DeviceDiedError, match="status 143"):
+        instrument.measure(MODEL)
 
 
 def test_the_doctor_measures_on_each_free_stick_and_tells_which_one_does_not() -> None:

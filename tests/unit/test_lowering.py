@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -12,7 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from raytune_edge import lowering
 from raytune_edge.errors import ExportError, LoweringError, ParityError
-from raytune_edge.lowering import lower, opset_of, read_onnx, rules
+from raytune_edge.lowering import lower, opset_of, parity, read_onnx, rules
+from raytune_edge.lowering.parity import check_equal
+from raytune_edge.lowering.rewriter import NodeError
 
 SHAPE = (1, 6, 5, 4)
 
@@ -23,6 +27,8 @@ def model(
     opset: int = 20,
     outputs: int = 1,
     shape: tuple[Any, ...] = SHAPE,
+    domain: str = "",
+    kind: int = TensorProto.FLOAT,
     **attributes: Any,
 ) -> bytes:
     """A network of one node on input ``x``; what isn't None among ``inputs`` is a constant."""
@@ -30,20 +36,22 @@ def model(
     for number, value in enumerate(inputs):
         names.append("" if value is None else f"c{number}")
         if value is not None:
-            kind = np.int64 if np.asarray(value).dtype.kind == "i" else np.float32
-            tensors.append(numpy_helper.from_array(np.asarray(value, kind), names[-1]))
+            dtype = np.int64 if np.asarray(value).dtype.kind == "i" else np.float32
+            tensors.append(numpy_helper.from_array(np.asarray(value, dtype), names[-1]))
     results = [f"y{number}" for number in range(outputs)]
     node = helper.make_node(operator, names, results, name="n0", **attributes)
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         [node],
         "g",
-        [value("x", TensorProto.FLOAT, shape)],
+        [value("x", kind, shape)],
         [helper.make_empty_tensor_value_info(name) for name in results],
         tensors,
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    return bytes(onnx.shape_inference.infer_shapes(made).SerializeToString())
+    made = onnx.shape_inference.infer_shapes(made)
+    made.opset_import[0].domain = made.graph.node[0].domain = domain
+    return bytes(made.SerializeToString())
 
 
 def run(onnx_bytes: bytes) -> list[np.ndarray[Any, Any]]:
@@ -75,6 +83,7 @@ LOWERED = {
     "resize": model("Resize", None, [1.0, 1, 2, 2], antialias=0, mode="linear"),
     "cast": model("Cast", to=TensorProto.FLOAT, saturate=1),
     "relu": model("Relu"),
+    "own_domain_by_its_other_name": model("ReduceMean", [2, 3], domain="ai.onnx"),
 }
 
 
@@ -123,6 +132,9 @@ def test_a_lowered_network_is_not_lowered_again() -> None:
         (model("Resize", None, [2.0, 2], axes=[2, 3]), "it has no axes"),
         (model("Split", outputs=2, axis=2, num_outputs=2, shape=(1, 6, "h", 4)), "depends on"),
         (model("HardSigmoid", opset=9), "only that of opset 11"),
+        (model("HardSigmoid", alpha=0.0), "only one that rises"),
+        (model("HardSigmoid", alpha=-0.2), "only one that rises"),
+        (model("GridSample", np.zeros((1, 2, 2, 2)), domain="ai.onnx"), "^GridSample .*nothing"),
         (model("LayerNormalization", [1.0] * 4, outputs=2), "mean and deviation"),
     ],
 )  # fmt: skip
@@ -168,3 +180,48 @@ def test_another_output_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ParityError, match=r"another output y0: it differs by 0\.\d+"):
         lower(LOWERED["mish"])
     lower(LOWERED["mish"], tolerance=None)
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind"),
+    [
+        ("HardSwish", TensorProto.FLOAT16),
+        ("ReduceMean", TensorProto.DOUBLE),
+        ("ReduceMax", TensorProto.INT64),
+        ("Identity", TensorProto.BOOL),
+    ],
+)
+def test_inputs_of_any_type_are_compared(
+    operator: str, kind: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = Mock(wraps=parity._outputs)
+    monkeypatch.setattr(parity, "_outputs", compared)
+    assert opset_of(read_onnx(lower(model(operator, kind=kind)))) == 13
+    assert compared.call_count == 2
+
+
+@pytest.mark.parametrize(("shape", "times"), [(("n", 6, 5, 4), 2), ((1, 6, "h", "w"), 0)])
+def test_a_batch_of_any_size_is_compared_at_one_and_other_open_sizes_are_not(
+    shape: tuple[Any, ...], times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = Mock(wraps=parity._outputs)
+    monkeypatch.setattr(parity, "_outputs", compared)
+    lower(model("HardSwish", shape=shape))
+    assert compared.call_count == times
+
+
+def test_what_onnx_runtime_cannot_run_is_told_as_such() -> None:
+    broken = model("ReduceMean", [7])  # there is no axis 7
+    with pytest.raises(ParityError, match="ONNX Runtime cannot run the network"):
+        check_equal(broken, broken, 1e-5)
+
+
+def test_an_old_model_that_tells_no_opset_has_the_first() -> None:
+    assert opset_of(onnx.ModelProto()) == 1
+
+
+def test_a_refusal_names_the_node_also_after_a_journey() -> None:
+    with pytest.raises(NodeError) as caught:
+        lower(model("GridSample", np.zeros((1, 2, 2, 2))))
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.layer, again.layer_type, str(again)) == ("n0", "GridSample", str(caught.value))

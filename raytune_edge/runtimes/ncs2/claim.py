@@ -13,26 +13,31 @@ from raytune_edge.errors import (
     ExportError,
     LoweringError,
     NoDeviceError,
+    ParityError,
     UnsupportedModelError,
 )
 from raytune_edge.runtimes.claims import Launch
-from raytune_edge.runtimes.locks import Lock, holders, take
+from raytune_edge.runtimes.locks import Lock, holders, lock_file, take
 from raytune_edge.runtimes.ncs2.environment import legacy_python
 from raytune_edge.runtimes.ncs2.sticks import (
     Stick,
+    Trouble,
     find_sticks,
     lock_name,
     mutex_trouble,
+    no_stick,
     node_trouble,
     reset,
 )
 from raytune_edge.runtimes.spec import DeviceSpec
 
-__all__ = ["StickClaim", "no_stick", "replug"]
+__all__ = ["StickClaim", "replug"]
 
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 0.1
+_UDEV_S = 5.0
+"""A stick that comes to the bus belongs to root until udev has done its work."""
 
 
 class StickClaim:
@@ -44,18 +49,21 @@ class StickClaim:
        bus, wait for its return.
     2. If it is booted, wait until it is back in its boot loader: the process before it may just
        have closed it, and the firmware ends itself when nobody talks to it any more.
-    3. If it stays booted, reset its USB port, where that is permitted, and wait again.
+    3. If it stays booted and a child of this claim had booted it, reset its USB port, where that is
+       permitted, and wait again. Who else has it may be a process that cannot be seen here, such as
+       one of another container.
     4. If it stays so, say what a person can do.
 
     Args:
-        index: Which of several sticks to try first.
+        index: Which of several sticks to try first, by number; by socket, the only one to take.
     """
 
-    def __init__(self, spec: DeviceSpec, *, core: int | None = None, index: int = 0) -> None:
+    def __init__(self, spec: DeviceSpec, *, core: int | None = None, index: int | str = 0) -> None:
         self._spec = dataclasses.replace(spec, runtime=spec.runtime or "legacy")
         self._root = Path(spec.root)
         self._index = index
         self._socket = ""
+        self._ours = False  # whether a child of this claim may have booted the stick
         self._lock: Lock | None = None
 
     def launch(self) -> Launch:
@@ -66,11 +74,13 @@ class StickClaim:
             NoDeviceError: If it has no stick that can be used; the message says why.
         """
         stick = self._held() or self._choose()
-        if trouble := mutex_trouble(self._root) or node_trouble(stick):
-            raise NoDeviceError(f"{stick} of {socket.gethostname()} cannot be used: {trouble}")
+        if trouble := mutex_trouble(self._root):
+            raise _unusable(stick, trouble)
+        stick = self._permitted(stick)
         spec = dataclasses.replace(self._spec, python=self._spec.python or legacy_python())
-        stick = self._unbooted(stick)
+        stick = self._permitted(self._unbooted(stick))  # it may have come to the bus anew
         assert self._lock is not None
+        self._ours = True
         return Launch(
             command=spec.command("--stick", ",".join(map(str, stick.folders))),
             environment=spec.environment,
@@ -81,13 +91,14 @@ class StickClaim:
         """The model in opset 13, without what the stick lacks; None if it is so already.
 
         Raises:
-            UnsupportedModelError: If an operator cannot be put in older words.
+            UnsupportedModelError: If an operator cannot be put in older words, or nobody can tell
+                whether they say the same.
         """
         from raytune_edge.lowering import lower  # brings ONNX, which most models don't need here
 
         try:
             lowered = lower(bytes(onnx_bytes))
-        except LoweringError as error:
+        except (LoweringError, ParityError) as error:
             raise UnsupportedModelError(str(error)) from error
         except ExportError:
             return None  # no whole ONNX model: the runtime has said so
@@ -97,7 +108,7 @@ class StickClaim:
         """Leave the stick to others. May be called again."""
         if self._lock is not None:
             self._lock.release()
-        self._lock, self._socket = None, ""
+        self._lock, self._socket, self._ours = None, "", False
 
     def _held(self) -> Stick | None:
         """The stick that was chosen before; None if there is none, or another one takes its place.
@@ -118,23 +129,59 @@ class StickClaim:
             raise NoDeviceError(f"{lost}; {error}") from error
 
     def _choose(self) -> Stick:
-        if not (known := find_sticks(self._root)):
-            raise NoDeviceError(no_stick())
+        if not (known := self._in_order()):
+            raise NoDeviceError(str(no_stick()))
         deadline = time.monotonic() + self._spec.patience_s
         while True:
-            sticks = find_sticks(self._root)
-            for stick in sticks[self._index :] + sticks[: self._index]:
-                if lock := take(lock_name(stick), self._root):
-                    self._lock, self._socket = lock, stick.socket
-                    return stick
-            if time.monotonic() >= deadline:
+            denied = 0
+            for stick in self._in_order():
+                try:
+                    if lock := take(lock_name(stick), self._root):
+                        self._lock, self._socket = lock, stick.socket
+                        return stick
+                except NoDeviceError:  # no reason to leave the other sticks idle
+                    denied += 1
+            if denied == len(known) or time.monotonic() >= deadline:
                 break
             time.sleep(_LOOK_S)  # a child whose parent was killed takes a moment to end
         raise NoDeviceError(
-            f"all {len(known)} sticks of {socket.gethostname()} are in use, at USB "
-            f"{', '.join(stick.socket for stick in known)}; let its Ray node offer as many units "
-            "as it has sticks"
+            f"all {len(known)} sticks of {socket.gethostname()} are in use: "
+            f"{'; '.join(self._user(stick) for stick in known)}; let its Ray node offer as many "
+            "units as it has sticks"
         )
+
+    def _in_order(self) -> list[Stick]:
+        """The sticks that may be taken, the one to try first in front."""
+        sticks = find_sticks(self._root)
+        if isinstance(self._index, str):
+            return [stick for stick in sticks if stick.socket == self._index]
+        return sticks[self._index :] + sticks[: self._index]
+
+    def _user(self, stick: Stick) -> str:
+        """Who has the stick, or why nobody can tell."""
+        name = lock_name(stick)
+        try:
+            if lock := take(name, self._root):
+                lock.release()
+                return f"{stick.socket} was let go just now"
+        except NoDeviceError as error:
+            return f"{stick.socket}: {error}"
+        users = ", ".join(map(str, holders(lock_file(name, self._root))))
+        return f"{stick.socket} by process {users or 'of another user or container'}"
+
+    def _permitted(self, stick: Stick) -> Stick:
+        """The stick as it shows once this user may open it.
+
+        Raises:
+            NoDeviceError: If he may not.
+        """
+        trouble = node_trouble(stick)
+        if trouble is None:
+            return stick
+        patience_s = min(_UDEV_S, self._spec.patience_s)
+        if found := self._wait_for(lambda stick: node_trouble(stick) is None, patience_s):
+            return found
+        raise _unusable(stick, trouble)
 
     def _unbooted(self, stick: Stick) -> Stick:
         if not stick.booted:
@@ -144,6 +191,12 @@ class StickClaim:
             raise NoDeviceError(f"{stick} is in use by process {told}, which is none of ours")
         if found := self._wait_for(lambda stick: not stick.booted):
             return found
+        if not self._ours:
+            raise NoDeviceError(
+                f"{stick} stays booted, and its process is gone or does not show here, perhaps "
+                "one of another container: this unit did not boot it, so it is not reset; end who "
+                f"has it, or {replug(stick)}"
+            )
         try:
             logger.warning("%s is left over from a process that is gone; resetting it", stick)
             reset(stick)
@@ -155,8 +208,10 @@ class StickClaim:
                 return found
         raise NoDeviceError(f"{stick} stays booted, and {why}; {replug(stick)}")
 
-    def _wait_for(self, wanted: Callable[[Stick], bool]) -> Stick | None:
-        deadline = time.monotonic() + self._spec.patience_s
+    def _wait_for(
+        self, wanted: Callable[[Stick], bool], patience_s: float | None = None
+    ) -> Stick | None:
+        deadline = time.monotonic() + (self._spec.patience_s if patience_s is None else patience_s)
         while True:
             for stick in find_sticks(self._root):
                 if stick.socket == self._socket and wanted(stick):
@@ -166,14 +221,8 @@ class StickClaim:
             time.sleep(_LOOK_S)
 
 
-def no_stick() -> str:
-    """What to look at where no stick shows."""
-    return (
-        f"expected a Neural Compute Stick 2 on {socket.gethostname()}, USB shows none; look with "
-        "'lsusb -d 03e7:' (2485 before it is booted, f63b after) and 'raytune-edge doctor --device "
-        "MYRIAD', and at socket and cable (USB 3), power, udev rule, and in a virtual machine that "
-        "both ids are passed through"
-    )
+def _unusable(stick: Stick, trouble: Trouble) -> NoDeviceError:
+    return NoDeviceError(f"{stick} of {socket.gethostname()} cannot be used: {trouble}")
 
 
 def replug(stick: Stick) -> str:

@@ -25,7 +25,7 @@ __all__ = ["CompileReport", "Compiler"]
 _UNSUPPORTED = (
     re.compile(r'Failed to compile layer "(?P<layer>.*?)": unsupported layer type "(?P<type>.*?)"'),
     re.compile(r'Failed to compile layer "(?P<layer>.*?)"'),
-    re.compile(r"does not support the following ONNX operations: (?P<type>\w+)"),
+    re.compile(r"does not support the following ONNX operations: (?P<type>[\w.]*\w)"),
 )
 _SOURCE = re.compile(r"/\S+\.[ch]pp:\d+ ")
 _MARGIN_S = 10.0
@@ -47,7 +47,6 @@ class CompileReport:
         blob_bytes: Size of the compiled network, weights included.
         predicted_hw_ms: The neural engine's time by the compiler's own cost of each convolution:
             without software and copy stages, and not calibrated. It ranks networks.
-        calibrated: Whether ``predicted_hw_ms`` was fitted to a stick.
         streams: Networks that the stick would run at once; 0 is the plugin's default of two.
         compile_s: Time to read and compile.
         runtime: What compiled, such as ``"openvino 2021.4.2"``.
@@ -68,7 +67,6 @@ class CompileReport:
     ddr_bytes: int | None = None
     blob_bytes: int | None = None
     predicted_hw_ms: float | None = None
-    calibrated: bool = False
     streams: int = 1
     compile_s: float | None = None
     runtime: str = ""
@@ -197,7 +195,8 @@ def _refused(said: str, onnx_bytes: bytes | memoryview, streams: int) -> Compile
     layer, layer_type = named.get("layer", ""), named.get("type", "")
     if layer_type and not layer:
         nodes = onnx.load_from_string(bytes(onnx_bytes)).graph.node
-        layer = next((node.name for node in nodes if node.op_type == layer_type), "")
+        operator = layer_type.rpartition(".")[2]  # the compiler puts a foreign domain in front
+        layer = next((node.name for node in nodes if node.op_type == operator), "")
     unsupported = f"unsupported layer type {layer_type!r} (layer {layer!r})"
     return CompileReport(
         ok=False,

@@ -12,6 +12,7 @@ import functools
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from typing import Any
 from raytune_edge.errors import MissingPrerequisiteError, NoRuntimeError
 from raytune_edge.runtimes.client import foreign_environment
 from raytune_edge.runtimes.ncs2.interpreters import find_python
+from raytune_edge.runtimes.ncs2.udev import keep_rule
 
 __all__ = [
     "OPENVINO",
@@ -41,12 +43,15 @@ OPENVINO = "2021.4.2"
 VARIABLE = "RAYTUNE_EDGE_NCS2"
 """Environment variable that names another folder than the default."""
 
-UDEV_FILE = "97-neural-compute-stick.rules"
-_UDEV_RULE = (
-    'SUBSYSTEM=="usb", ATTRS{idVendor}=="03e7", ATTRS{idProduct}=="%s", MODE="0666", '
-    'GROUP="users", ENV{ID_MM_DEVICE_IGNORE}="1"\n'
+_OLDEST_PIP = (19, 3)
+"""The first that takes wheels of the kind manylinux2014, as OpenVINO's are; older Pythons bring an
+older one."""
+_NEWER_PIP = "pip>=19.3,<22"  # what came later has left Python 3.6
+
+_NETWORK = (
+    "look whether this host reaches https://pypi.org, and set HTTPS_PROXY or PIP_INDEX_URL if it "
+    "goes by a proxy or a mirror"
 )
-_PRODUCTS = ("2485", "f63b")  # not booted, booted
 
 _MARK = ".made-by-raytune-edge"
 _MEND = "raytune-edge ncs2 install"
@@ -159,15 +164,11 @@ def install(
             tell(f"{folder} works already")
         except NoRuntimeError:
             found = _make(folder, python, tell)
-        rules = folder / UDEV_FILE
-        rules.write_text("".join(_UDEV_RULE % product for product in _PRODUCTS))
+        rule = keep_rule(folder)
     tell(f"OpenVINO {found.openvino} on Python {found.python}: {found.interpreter}")
     if folder != environment_folder():
         tell(f"let it be found: export {VARIABLE}={folder}")
-    tell(
-        f"a stick needs this rule once: sudo cp {rules} /etc/udev/rules.d/ && "
-        "sudo udevadm control --reload-rules && sudo udevadm trigger"
-    )
+    tell(f"a stick needs this rule once: {rule}")
     if not found.libusb:
         raise MissingPrerequisiteError(
             f"the environment is made, but it needs libusb-1.0: {_LIBUSB_MEND}"
@@ -190,14 +191,24 @@ def _make(folder: Path, python: str | None, tell: Callable[[str], None]) -> Envi
     pip = [interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
     try:
         _run([base, "-m", "venv", str(folder)])
+        _renew_pip(interpreter, pip)
         tell(f"installing openvino=={OPENVINO} (40 MB)")
         _run([*pip, "--only-binary=:all:", f"openvino=={OPENVINO}"])
     except (OSError, subprocess.SubprocessError) as error:
+        machine = os.uname().machine
+        elsewhere = f"OpenVINO {OPENVINO} has wheels for x86-64 alone, this is {machine}"
+        mend = _NETWORK if machine == "x86_64" else elsewhere
         raise NoRuntimeError(
-            f"{base} could not make the stick's runtime in {folder}: {_said(error)}; OpenVINO "
-            f"{OPENVINO} has wheels for x86-64 alone, this is {os.uname().machine}"
+            f"{base} could not make the stick's runtime in {folder}: {_said(error)}; {mend}"
         ) from error
     return look(folder)
+
+
+def _renew_pip(interpreter: str, pip: Sequence[str]) -> None:
+    """Bring a newer pip where this one would find no wheel; pip's own constraints hold."""
+    told = re.match(r"pip (\d+)\.(\d+)", _run([interpreter, "-m", "pip", "--version"]))
+    if told and (int(told[1]), int(told[2])) < _OLDEST_PIP:
+        _run([*pip, "--upgrade", _NEWER_PIP])
 
 
 @contextlib.contextmanager

@@ -10,11 +10,25 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import pwd
+import shlex
+import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["Stick", "find_sticks", "lock_name", "mutex_trouble", "node_trouble", "reset"]
+from raytune_edge.runtimes.locks import holders
+from raytune_edge.runtimes.users import owner_of, runs_processes, user_name
+
+__all__ = [
+    "Stick",
+    "Trouble",
+    "find_sticks",
+    "lock_name",
+    "mutex_trouble",
+    "no_stick",
+    "node_trouble",
+    "reset",
+]
 
 _VENDOR = "03e7"
 _BOOTED = {"2485": False, "f63b": True}
@@ -22,6 +36,21 @@ _MUTEX = "tmp/mvnc.mutex"
 _RULE = "raytune-edge ncs2 install  # it ends with the command that installs the udev rule"
 _USBDEVFS_RESET = 0x5514
 """``_IO('U', 20)`` of linux/usbdevice_fs.h."""
+
+
+class Trouble(NamedTuple):
+    """What stands in the way of a stick, and what to do.
+
+    Attributes:
+        in_use: Whether nothing is wrong but that another user has the host's sticks.
+    """
+
+    what: str
+    mend: str
+    in_use: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.mend}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,42 +122,70 @@ def lock_name(stick: Stick) -> str:
     return f"stick-{stick.socket}"
 
 
-def node_trouble(stick: Stick) -> str:
-    """Why this user may not open the stick, with the mend; "" if he may."""
+def no_stick(*, doctor: str = " and 'raytune-edge doctor --device MYRIAD'") -> Trouble:
+    """What to look at where no stick shows.
+
+    Args:
+        doctor: What the doctor leaves out of the advice.
+    """
+    return Trouble(
+        f"expected a Neural Compute Stick 2 on {socket.gethostname()}, USB shows none",
+        f"look with 'lsusb -d 03e7:' (2485 before it is booted, f63b after){doctor}, and at socket "
+        "and cable (USB 3), power, udev rule, and in a virtual machine that both ids are passed "
+        "through",
+    )
+
+
+def node_trouble(stick: Stick) -> Trouble | None:
+    """Why this user may not open the stick; None if he may."""
     if os.access(stick.node, os.R_OK | os.W_OK):
-        return ""
+        return None
     if not stick.node.exists():
-        return (
-            f"{stick.node} is missing; in a container: docker run "
-            "--device-cgroup-rule='c 189:* rmw' -v /dev:/dev --network=host"
+        return Trouble(
+            f"{stick.node} is missing",
+            "in a container: docker run --device-cgroup-rule='c 189:* rmw' -v /dev:/dev "
+            "-v /tmp:/tmp --network=host",
         )
-    return f"{stick.node} is not writable for {_user(os.geteuid())}; {_RULE}"
+    return Trouble(f"{stick.node} is not writable for user {user_name(os.geteuid())!r}", _RULE)
 
 
-def mutex_trouble(root: Path = Path("/")) -> str:
-    """Why the plugin would end its process instead of opening a stick; "" if it would not.
+def mutex_trouble(root: Path = Path("/")) -> Trouble | None:
+    """Why the plugin would end its process instead of opening a stick; None if it would not.
 
     The plugin opens one file for all sticks of a host, and calls ``exit(1)`` if it cannot.
     """
     path = root / _MUTEX
     if not path.exists():
-        return ""
+        return None
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o660))  # word for word what it does
     except OSError as error:
-        owner = _user(path.stat().st_uid)
-        return (
-            f"{path} cannot be opened ({error.strerror}), it belongs to {owner}: the sticks of a "
-            f"host serve one user at a time; end that user's programs, then: sudo rm {path}"
-        )
-    return ""
+        return _foreign_mutex(path, error.strerror or "", root)
+    return None
 
 
-def _user(number: int) -> str:
-    try:
-        return f"user {pwd.getpwuid(number).pw_name!r}"
-    except KeyError:
-        return f"user {number}"
+def _foreign_mutex(path: Path, why: str, root: Path) -> Trouble:
+    number, owner = path.stat().st_uid, owner_of(path)
+    what = (
+        f"{path} cannot be opened ({why}), it belongs to user {owner!r}: the sticks of a host "
+        "serve one user at a time"
+    )
+    remove = f"sudo rm {path}"
+    if number == os.geteuid() or not _has_sticks(number, path, root):
+        return Trouble(f"{what}; it is left over, as far as can be seen", remove)
+    return Trouble(
+        f"{what}, and that one has them now",
+        f"sudo -u {shlex.quote(owner)} raytune-edge doctor  # asks as that user; to have the "
+        "sticks yourself, end that user's programs (sudo systemctl stop raytune-edge-ncs, if it "
+        f"is the service) and only then: {remove}",
+        in_use=True,
+    )
+
+
+def _has_sticks(number: int, mutex: Path, root: Path) -> bool:
+    """Whether that user's programs seem to use sticks: root always runs some, and most don't."""
+    booted = any(stick.booted for stick in find_sticks(root))
+    return bool(holders(mutex)) or (booted and runs_processes(number))
 
 
 def reset(stick: Stick) -> None:

@@ -10,6 +10,7 @@ ends when its input does or its parent is gone.
 import argparse
 import importlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -36,6 +37,16 @@ def end_with_parent(grace_s):
     thread.start()
 
 
+def end_when_told():
+    """Let SIGTERM end this process as the end of its input does: a stick must be closed."""
+
+    def stop(number, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # closing a stick takes some seconds
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
 def private_output():
     """A stream to what was standard output; from now on, prints go to standard error."""
     sys.stdout.flush()
@@ -57,15 +68,26 @@ def main():
     if options.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
     end_with_parent(STICK_GRACE_S if options.stick else 0.0)
+    end_when_told()
 
-    module = importlib.import_module(options.runtime)
     protocol = importlib.import_module("protocol")
+    try:
+        module = importlib.import_module(options.runtime)
+        runtime = module.Runtime(options)
+    except ImportError as error:
+        message = "the runtime {!r} cannot be loaded: {}".format(options.runtime, error)
+        protocol.serve(protocol.Absent(ImportError(message)), sys.stdin, answers)
+        return
     worker_class = getattr(module, "Worker", protocol.Worker)
-    runtime = module.Runtime(options)
+    status = 0
     try:
         protocol.serve(worker_class(runtime, options.device), sys.stdin, answers)
+    except SystemExit as ended:
+        # Not left to the interpreter: its traceback keeps what was compiled, and so the stick.
+        status = ended.code
     finally:
         runtime.close()
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 
+import common
 import fake_stick
 import protocol
 
@@ -82,10 +83,12 @@ def check(path, input_shape):
         raise protocol.UnsupportedModel("not a whole ONNX file: {}".format(error)) from error
     if not graph.node:
         raise protocol.UnsupportedModel("not a whole ONNX file: it has no layers")
-    for each in graph.input:
-        fixed = all(dim.dim_value > 0 for dim in each.type.tensor_type.shape.dim)
-        if not fixed and input_shape is None:
-            raise protocol.UnsupportedModel("the shape of input {} is dynamic".format(each.name))
+    shapes = {
+        each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim]
+        for each in graph.input
+    }
+    if input_shape is None:
+        common.check_fixed({k: v for k, v in shapes.items() if min(v, default=1) <= 0})
 
 
 class Model:

@@ -6,21 +6,34 @@ is let go: then another process may open it.
 """
 
 import gc
+import re
 import time
 
+import common
 import myriad
 import numpy
 import onnx_opset
-from openvino.inference_engine import IECore, get_version
-from protocol import SEED, BadRequest, UnsupportedModel, last_line
+from protocol import SEED, UnsupportedModel
+
+try:
+    from openvino.inference_engine import IECore, get_version
+except ImportError as error:
+    message = "{}; make the environment of OpenVINO 2021.4.2: raytune-edge ncs2 install"
+    raise ImportError(message.format(error)) from error
 
 STICK = "MYRIAD"
 NEWEST_OPSET = 13
 """What is newer is read as if it were this, and some layers compute something else then."""
 
-MODEL_TROUBLE = ("NC_OUT_OF_MEMORY", "bigger than the device memory")
+HOST_TROUBLE = ("bad_alloc",)
+MODEL_TROUBLE = (
+    "NC_OUT_OF_MEMORY",
+    "bigger than the device memory",
+    "Failed to compile layer",
+    "unsupported layer type",
+    "does not support the following ONNX",
+)
 DEVICE_TROUBLE = (
-    "NC_",
     "X_LINK",
     "Can not init Myriad device",
     "Myriad device: ",
@@ -31,18 +44,24 @@ DEVICE_TROUBLE = (
     "Failed to get",
     "Failed to create plugin",
     "Cannot load library",
-    "bad_alloc",
 )
-"""In a message of OpenVINO: not the model's fault."""
+STATUS = re.compile(r"\bNC_[A-Z]")
+"""In a message of OpenVINO: whose fault it is. The model's words come before the device's, as they
+go with names of layers, and a layer may be called ``ENC_1``."""
 
 
 def refusal(error, message):
     """The exception for OpenVINO's ``error``, by whose fault it is; its words end ``message``."""
-    devices, models = (
-        any(words in str(error) for words in each) for each in (DEVICE_TROUBLE, MODEL_TROUBLE)
-    )
-    trouble = devices and not models
-    return (RuntimeError if trouble else UnsupportedModel)(message + ": " + last_line(error))
+    return common.refusal(error, message, devices_fault(error))
+
+
+def devices_fault(error):
+    """Whether OpenVINO's ``error`` says nothing about the model."""
+    if common.says(error, HOST_TROUBLE):
+        return True
+    if common.says(error, MODEL_TROUBLE):
+        return False
+    return common.says(error, DEVICE_TROUBLE) or STATUS.search(str(error)) is not None
 
 
 class Runtime:
@@ -79,26 +98,14 @@ class Runtime:
 
     def read(self, path, input_shape):
         """The model in ``path``, its shape fixed."""
-        opset = onnx_opset.of(path)
-        if opset is not None and opset > NEWEST_OPSET:
-            raise UnsupportedModel(
-                "the model has ONNX opset {}, {} reads up to {}; export it with that one".format(
-                    opset, self.version, NEWEST_OPSET
-                )
-            )
+        check_words(path, self.version)
         try:
             model = self.core.read_network(path)
         except RuntimeError as error:
-            message = "OpenVINO cannot read this model (is it a whole ONNX file?)"
-            raise refusal(error, message) from error
+            raise refusal(error, common.UNREADABLE) from error
         if input_shape is not None:
             reshape(model, input_shape)
-        dynamic = sorted(name for name, shape in shapes(model).items() if 0 in shape or not shape)
-        if dynamic:
-            raise UnsupportedModel(
-                "the shape of input {} is dynamic; export it with a fixed shape, or give the "
-                "shape to measure: Timing(input_shape=(1, 3, 32, 32))".format(", ".join(dynamic))
-            )
+        common.check_fixed({k: v for k, v in shapes(model).items() if 0 in v or not v})
         return model
 
     def compile(self, model, device, settings, throughput=False, profile=False):
@@ -121,7 +128,7 @@ class Runtime:
             # 0 requests: as many as the plugin calls optimal
             compiled = self.core.load_network(model, device, asked, num_requests=0)
         except RuntimeError as error:
-            raise refusal(error, "OpenVINO cannot compile this model for " + device) from error
+            raise refusal(error, common.cannot_compile(device)) from error
         if device == STICK:
             self.prove(compiled)
         return Model(compiled, self.folders)
@@ -138,6 +145,23 @@ class Runtime:
         gc.collect()
 
 
+def check_words(path, version):
+    """Refuse an ONNX file that ``version`` would take for another network than it is."""
+    opset = onnx_opset.of(path)
+    if opset is None:
+        raise UnsupportedModel(common.UNREADABLE + ": it tells no opset of ONNX")
+    if opset > NEWEST_OPSET:
+        raise UnsupportedModel(
+            "the model has ONNX opset {}, {} reads up to {}; export it with that one".format(
+                opset, version, NEWEST_OPSET
+            )
+        )
+    pool = onnx_opset.dilated_pool(path)
+    if pool is not None:
+        message = "MaxPool ({}) has dilations, which {} ignores"
+        raise UnsupportedModel(message.format(pool, version))
+
+
 def shapes(model):
     """Name and shape of each input."""
     return {name: list(each.input_data.shape) for name, each in model.input_info.items()}
@@ -145,17 +169,11 @@ def shapes(model):
 
 def reshape(model, shape):
     """Fix the shape of the only input of ``model``, in place."""
-    names = sorted(model.input_info)
-    if len(names) != 1:
-        raise BadRequest(
-            "Timing(input_shape=...) is for a model with one input, this one has "
-            + ", ".join(names)
-        )
+    common.check_one_input(shapes(model))
     try:
-        model.reshape({names[0]: tuple(shape)})
+        model.reshape({name: tuple(shape) for name in model.input_info})
     except RuntimeError as error:
-        message = "the model cannot take Timing(input_shape={})".format(tuple(shape))
-        raise refusal(error, message) from error
+        raise refusal(error, common.cannot_take(shape)) from error
 
 
 def use_fp16(model):
@@ -189,7 +207,10 @@ class Model:
         self.infer = self.request.infer
         generator = numpy.random.RandomState(SEED)
         first = {name: blob.buffer for name, blob in sorted(self.request.input_blobs.items())}
-        values = {name: _random(generator, each) for name, each in first.items()}
+        values = {
+            name: common.random_values(generator, each.shape, each.dtype)
+            for name, each in first.items()
+        }
         for request in compiled.requests:
             for name, blob in request.input_blobs.items():
                 blob.buffer[...] = values[name]
@@ -217,30 +238,20 @@ class Model:
         return [Request(self, each) for each in self.compiled.requests]
 
     def layers(self):
-        """Name, kind and milliseconds of each executed layer, the mean of ten inferences."""
-        totals = {}
-        for _ in range(10):
-            self.infer()
-            for name, each in self.request.get_perf_counts().items():
-                if each["status"] == "EXECUTED":
-                    entry = totals.setdefault(name, [each["layer_type"], 0.0])
-                    entry[1] += each["real_time"] / 1e3 / 10
-        return [{"name": name, "kind": kind, "ms": ms} for name, (kind, ms) in totals.items()]
+        """Name, kind and milliseconds of each executed layer, a mean over inferences."""
+        return common.mean_layers(self.infer, self._executed)
+
+    def _executed(self):
+        for name, each in self.request.get_perf_counts().items():
+            if each["status"] == "EXECUTED":
+                yield name, each["layer_type"], each["real_time"] / 1e3
 
     def logits(self, image):
         """The first output for one image (1, C, H, W)."""
         blobs = list(self.request.input_blobs.values())
-        wanted = [tuple(blob.buffer.shape) for blob in blobs]
-        if wanted != [image.shape]:
-            message = "the model takes {}, the sample's images are {}"
-            raise BadRequest(message.format(wanted, image.shape))
+        common.check_image([tuple(blob.buffer.shape) for blob in blobs], image)
         kept = blobs[0].buffer.copy()
         blobs[0].buffer[...] = image
         self.infer()
         blobs[0].buffer[...] = kept
         return next(iter(self.request.output_blobs.values())).buffer.astype(numpy.float32)
-
-
-def _random(generator, like):
-    values = generator.random_sample(like.shape)
-    return (values if like.dtype.kind == "f" else values * 2).astype(like.dtype)

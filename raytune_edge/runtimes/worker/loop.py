@@ -84,24 +84,48 @@ def time_block(infer, settings, clock):
     return samples
 
 
+def warm_up(infer, settings, clock):
+    """Step 2 of the protocol: a slow network's ends with time, whatever its count is."""
+    begin, done = clock(), 0
+    longest_s = max(settings["warmup_s"], settings["block_s"])
+    while True:
+        passed_s = clock() - begin
+        short = done < settings["warmup_requests"] or passed_s < settings["warmup_s"]
+        if not short or passed_s >= longest_s:
+            return
+        infer()
+        done += 1
+
+
+def stops_by(medians, timed_s, late, settings):
+    """Step 4 of the protocol: the half interval, and why measuring stops; None if it goes on."""
+    half = half_interval(medians) if len(medians) > 1 else math.inf
+    whole = len(medians) >= settings["min_blocks"]
+    steady = half <= settings["tolerance"] * percentile(medians, 0.5)
+    if whole and steady and timed_s >= settings["min_s"]:
+        return half, "tolerance"
+    enough = whole and timed_s >= settings["max_s"]
+    return half, "max_s" if enough or (late and len(medians) > 1) else None
+
+
 def time_latency(infer, settings, clock=time.perf_counter, pressure=Pressure):
     """Steps 2 to 4 of the protocol in `raytune_edge.Timing`, whose fields ``settings`` holds.
 
     A device with a made-up ``clock`` makes up its ``pressure`` as well.
     """
-    begin, done = clock(), 0
-    while done < settings["warmup_requests"] or clock() - begin < settings["warmup_s"]:
-        infer()
-        done += 1
-    blocks, medians, waits, pressures = [], [], [], []
+    latest = clock() + settings["timeout_s"] / 2
+    warm_up(infer, settings, clock)
+    blocks, medians, waits, pressures, stopped_by = [], [], [], [], None
     retries, timed_s, cpu_s, noisy_blocks = settings["pressure_retries"], 0.0, 0.0, 0
-    while True:
+    while stopped_by is None:
         before, cpu_before, start = pressure(), time.process_time(), clock()
         samples = time_block(infer, settings, clock)
-        took, cpu_took = clock() - start, time.process_time() - cpu_before
+        end = clock()
+        took, cpu_took = end - start, time.process_time() - cpu_before
+        late = end + took > latest  # another one would be
         wait, host = before.since()
         noisy = (wait if wait is not None else host or 0.0) > settings["max_pressure"]
-        if noisy and retries > 0:
+        if noisy and retries > 0 and not late:
             retries -= 1
             time.sleep(min(0.2 * (settings["pressure_retries"] - retries), 1.0))
             continue
@@ -112,14 +136,7 @@ def time_latency(infer, settings, clock=time.perf_counter, pressure=Pressure):
         pressures.append(host)
         timed_s += took
         cpu_s += cpu_took
-        enough = len(blocks) >= settings["min_blocks"] and timed_s >= settings["min_s"]
-        half = half_interval(medians) if len(medians) > 1 else math.inf
-        if enough and half <= settings["tolerance"] * percentile(medians, 0.5):
-            stopped_by = "tolerance"
-            break
-        if timed_s >= settings["max_s"] and len(blocks) > 1:
-            stopped_by = "max_s"
-            break
+        half, stopped_by = stops_by(medians, timed_s, late, settings)
     return {
         "samples_ms": [sample for block in blocks for sample in block],
         "block_medians_ms": medians,

@@ -4,13 +4,18 @@ import functools
 import sys
 import time
 
+import common
 import numpy
-from protocol import SEED, BadRequest, UnsupportedModel, last_line
+from protocol import SEED, BadRequest, last_line
 
 # OpenVINO's telemetry forks this process when imported: onto the core that measures, with the pipe
 # of the answers held open after our death. Without it, OpenVINO takes a stub.
 sys.modules["openvino_telemetry"] = None
-import openvino  # noqa: E402
+try:
+    import openvino
+except ImportError as error:
+    message = "{}; install OpenVINO: {} -m pip install 'openvino>=2024.6'"
+    raise ImportError(message.format(error, sys.executable)) from error
 
 DEVICE_TROUBLE = (
     "is not registered",
@@ -23,11 +28,14 @@ DEVICE_TROUBLE = (
 )
 """In a message of OpenVINO: not the model's fault."""
 
+SETTINGS = {"INFERENCE_PRECISION_HINT": "precision", "INFERENCE_NUM_THREADS": "threads"}
+"""OpenVINO's options that the caller chooses, and their names in `raytune_edge.Timing`: a message
+that names one of them is about the caller's choice."""
+
 
 def refusal(error, message):
     """The exception for OpenVINO's ``error``, by whose fault it is; its words end ``message``."""
-    trouble = any(words in str(error) for words in DEVICE_TROUBLE)
-    return (RuntimeError if trouble else UnsupportedModel)(message + ": " + last_line(error))
+    return common.refusal(error, message, common.says(error, DEVICE_TROUBLE))
 
 
 class Runtime:
@@ -54,16 +62,10 @@ class Runtime:
         try:
             model = self.core.read_model(path)
         except RuntimeError as error:
-            message = "OpenVINO cannot read this model (is it a whole ONNX file?)"
-            raise refusal(error, message) from error
+            raise refusal(error, common.UNREADABLE) from error
         if input_shape is not None:
             reshape(model, input_shape)
-        dynamic = {k: v for k, v in shapes(model).items() if v.is_dynamic}
-        if dynamic:
-            raise UnsupportedModel(
-                "the shape of an input is dynamic ({}); export it with a fixed shape, or give the "
-                "shape to measure: Timing(input_shape=(1, 3, 32, 32))".format(told(dynamic))
-            )
+        common.check_fixed({k: v for k, v in shapes(model).items() if v.is_dynamic})
         return model
 
     def compile(self, model, device, settings, throughput=False, profile=False):
@@ -80,9 +82,18 @@ class Runtime:
         try:
             compiled = self.core.compile_model(model, device, asked)
         except RuntimeError as error:
-            raise refusal(error, "OpenVINO cannot compile this model for " + device) from error
+            check_settings(error, device, settings)
+            raise refusal(error, common.cannot_compile(device)) from error
         prove(compiled, device)
         return Model(compiled)
+
+
+def check_settings(error, device, settings):
+    """Whether OpenVINO's ``error`` is about a setting that the caller chose."""
+    for option, name in SETTINGS.items():
+        if option in str(error):
+            message = "{} does not take Timing({}={!r}): {}"
+            raise BadRequest(message.format(device, name, settings[name], last_line(error)))
 
 
 def prove(compiled, device):
@@ -101,23 +112,24 @@ def shapes(model):
     return {each.get_any_name(): each.partial_shape for each in model.inputs}
 
 
-def told(named):
-    """Names and shapes, for a message."""
-    return ", ".join("{} {}".format(name, shape) for name, shape in sorted(named.items()))
-
-
 def reshape(model, shape):
     """Fix the shape of the only input of ``model``, in place."""
-    if len(model.inputs) != 1:
-        raise BadRequest(
-            "Timing(input_shape=...) is for a model with one input, this one has "
-            + told(shapes(model))
-        )
+    common.check_one_input(shapes(model))
     try:
         model.reshape(list(shape))
     except RuntimeError as error:
-        message = "the model cannot take Timing(input_shape={})".format(tuple(shape))
-        raise refusal(error, message) from error
+        raise refusal(error, common.cannot_take(shape)) from error
+
+
+class Request:
+    """One of a compiled model's requests.
+
+    Methods of its own, kept as attributes of OpenVINO's request, would tie that to itself: it and
+    its model would stay in memory until Python looks for such cycles.
+    """
+
+    def __init__(self, request):
+        self.start, self.wait = request.start_async, request.wait
 
 
 class Model:
@@ -127,7 +139,9 @@ class Model:
         self.compiled = compiled
         generator = numpy.random.RandomState(SEED)
         self.inputs = [
-            openvino.Tensor(_random(generator, each.shape, each.element_type.to_dtype()))
+            openvino.Tensor(
+                common.random_values(generator, each.shape, each.element_type.to_dtype())
+            )
             for each in compiled.inputs
         ]
         self.request = self._request()
@@ -164,31 +178,18 @@ class Model:
     def requests(self):
         """As many requests as the runtime calls optimal, each with ``start`` and ``wait``."""
         count = int(self._property("OPTIMAL_NUMBER_OF_INFER_REQUESTS", 1))
-        made = [self._request() for _ in range(max(1, count))]
-        for request in made:
-            request.start = request.start_async
-        return made
+        return [Request(self._request()) for _ in range(max(1, count))]
 
     def layers(self):
-        """Name, kind and milliseconds of each executed layer, the mean of ten inferences."""
-        totals = {}
-        for _ in range(10):
-            self.infer()
-            for each in self.request.get_profiling_info():
-                if each.status == openvino.ProfilingInfo.Status.EXECUTED:
-                    entry = totals.setdefault(each.node_name, [each.node_type, 0.0])
-                    entry[1] += each.real_time.total_seconds() * 1e3 / 10
-        return [{"name": name, "kind": kind, "ms": ms} for name, (kind, ms) in totals.items()]
+        """Name, kind and milliseconds of each executed layer, a mean over inferences."""
+        return common.mean_layers(self.infer, self._executed)
+
+    def _executed(self):
+        for each in self.request.get_profiling_info():
+            if each.status == openvino.ProfilingInfo.Status.EXECUTED:
+                yield each.node_name, each.node_type, each.real_time.total_seconds() * 1e3
 
     def logits(self, image):
         """The first output for one image (1, C, H, W)."""
-        wanted = [tuple(each.shape) for each in self.compiled.inputs]
-        if wanted != [image.shape]:
-            message = "the model takes {}, the sample's images are {}"
-            raise BadRequest(message.format(wanted, image.shape))
+        common.check_image([tuple(each.shape) for each in self.compiled.inputs], image)
         return self.compiled({0: image})[0]
-
-
-def _random(generator, shape, dtype):
-    values = generator.random_sample(tuple(shape))
-    return (values if dtype.kind == "f" else values * 2).astype(dtype)

@@ -2,6 +2,7 @@
 
 import os
 
+VENDOR = "03e7"
 BOOTED = "f63b"
 """Its USB product once it runs the plugin's firmware; it shows as another device then, on the bus
 of USB 3 if it is plugged into one."""
@@ -22,16 +23,32 @@ NOTHING = b"""<net name="nothing" version="10"><layers>
 def stick_id(listed, folders):
     """Which of the ``listed`` sticks (``"1.3.2-ma2480"``) shows in one of these sysfs folders.
 
-    The plugin's names are the USB path with the bus in front, or, as some builds have it, without.
+    The plugin's names are the USB path with the bus in front, or, as some builds have it, without:
+    ``"1.4"`` may be port 4 of bus 1, or port 1.4 of another. So where one names a stick with its
+    bus, all are read that way.
     """
     paths = [os.path.basename(folder).replace("-", ".") for folder in folders]
-    for wanted in (paths, [path.partition(".")[2] for path in paths]):
-        found = [name for name in listed if name.partition("-")[0] in wanted]
+    names = {name: name.partition("-")[0] for name in listed}
+    sticks = os.path.dirname(folders[0])
+    with_bus = any(
+        is_stick(os.path.join(sticks, each.replace(".", "-", 1))) for each in names.values()
+    )
+    for wanted in (paths, [] if with_bus else [path.partition(".")[2] for path in paths]):
+        found = [name for name in listed if names[name] in wanted]
         if len(found) == 1:
             return found[0]
     raise RuntimeError(
         "no stick at USB {}: OpenVINO lists {}".format(" or ".join(paths), sorted(listed) or "none")
     )
+
+
+def is_stick(folder):
+    """Whether a stick shows in this sysfs folder."""
+    try:
+        with open(os.path.join(folder, "idVendor")) as file:
+            return file.read().strip() == VENDOR
+    except OSError:
+        return False
 
 
 def usb_mbps(folders):

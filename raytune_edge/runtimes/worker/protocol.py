@@ -2,9 +2,9 @@
 
 Requests are lines ``{"id", "op", ...}``, answers are lines ``{"id", "ok", "result"}`` or
 ``{"id", "ok", "error": {"type", "message", "trace"}}``, where the type is ``unsupported`` (the
-model's fault), ``request`` (the caller's) or ``device`` (all else). The answer to ``measure``
-carries the request's nonce and the hash of the bytes that were read, so that the parent can tell
-whose it is.
+model's fault), ``request`` (the caller's), ``runtime`` (what drives the device is missing) or
+``device`` (all else). The answer to ``measure`` carries the request's nonce and the hash of the
+bytes that were read, so that the parent can tell whose it is.
 """
 
 import faulthandler
@@ -38,6 +38,8 @@ def kind(error):
     """Whose fault an error is, in the protocol's words."""
     if isinstance(error, UnsupportedModel):
         return "unsupported"
+    if isinstance(error, ImportError):
+        return "runtime"
     return "request" if isinstance(error, BadRequest) else "device"
 
 
@@ -51,6 +53,9 @@ def accuracy(compiled, path):
     """Top-1 and top-5 on the device, of the images and labels in the file ``path``."""
     with numpy.load(path) as sample:
         images, labels = sample["images"], sample["labels"]
+    if labels.ndim != 1 or not 0 < len(labels) == len(images):
+        message = "expected a sample of as many labels as images, got arrays of shapes {} and {}"
+        raise BadRequest(message.format(labels.shape, images.shape))
     top1 = top5 = 0
     for image, label in zip(images, labels):  # noqa: B905 - Python 3.6 has no strict=
         ranked = numpy.argsort(compiled.logits(image[None]).ravel())[::-1][:5]
@@ -108,10 +113,12 @@ class Worker:
 
     def hello(self, request):
         devices = self.runtime.devices()
-        names = [name for name in devices if name.split(".")[0] == self.device.split(".")[0]]
+        # "GPU" is the first of GPU.0 and GPU.1, but "GPU.7" is none of them.
+        first = [name for name in sorted(devices) if name.split(".")[0] == self.device][:1]
+        name = self.device if self.device in devices else "".join(first)
         return {
             "runtime": self.runtime.version,
-            "device_name": devices.get(self.device) or (devices[names[0]] if names else None),
+            "device_name": devices.get(name),
             "devices": devices,
             "python": "{}.{}.{}".format(*sys.version_info[:3]),
             "pid": os.getpid(),
@@ -135,8 +142,24 @@ class Worker:
             operation = getattr(self, request["op"])
             return {"id": request["id"], "ok": True, "result": operation(request)}
         except Exception as error:
-            told = {"type": kind(error), "message": str(error), "trace": traceback.format_exc()}
-            return {"id": request.get("id"), "ok": False, "error": told}
+            return failure(request, error)
+
+
+class Absent:
+    """Answers each request with why there is nothing to drive the device with."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def answer(self, request):
+        return failure(request, self.error)
+
+
+def failure(request, error):
+    """The answer that tells ``error``."""
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    told = {"type": kind(error), "message": str(error), "trace": trace}
+    return {"id": request.get("id"), "ok": False, "error": told}
 
 
 def serve(worker, requests, answers):

@@ -1,15 +1,20 @@
 """A stick is claimed, waited for, reset and given back, on hosts that are made up."""
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from raytune_edge import lowering
 from raytune_edge.errors import NoDeviceError, NoRuntimeError, UnsupportedModelError
+from raytune_edge.runtimes import locks
+from raytune_edge.runtimes.locks import lock_file
 from raytune_edge.runtimes.ncs2 import claim as module
 from raytune_edge.runtimes.ncs2.claim import StickClaim
 from raytune_edge.runtimes.ncs2.sticks import Stick
@@ -73,7 +78,8 @@ def test_each_unit_of_a_host_gets_a_stick_of_its_own_and_the_next_is_told(host: 
     first, second = host.claim(0), host.claim(1)
     assert first.launch().command[-1].endswith("1-3")
     assert second.launch().command[-1].endswith("1-4")
-    with pytest.raises(NoDeviceError, match=r"all 2 sticks.*1-3, 1-4.*as many units"):
+    ours = f"by process {os.getpid()}"
+    with pytest.raises(NoDeviceError, match=rf"all 2 sticks.*1-3 {ours}; 1-4 {ours}.*as many"):
         host.claim(2).launch()
     host.later[host.now_s + 2.0] = second.release
     assert host.claim(0).launch().command[-1].endswith("1-4")
@@ -105,19 +111,36 @@ def test_a_stick_that_was_just_closed_is_waited_for(host: Host) -> None:
     assert host.resets == []
 
 
-def test_a_stick_that_stays_booted_is_reset(host: Host) -> None:
+def left_booted(host: Host) -> StickClaim:
+    """A claim whose child left its stick booted."""
+    claim = host.claim()
+    claim.launch()
     host.turn("f63b")
-    host.claim().launch()
+    return claim
+
+
+def test_a_stick_that_stays_booted_is_reset(host: Host) -> None:
+    left_booted(host).launch()
     assert host.resets == ["1-3"]
+
+
+def test_a_stick_that_somebody_unseen_booted_is_not_reset(host: Host) -> None:
+    claim = left_booted(host)
+    claim.release()  # from now on, another container may have it
+    for each in (claim, host.claim()):
+        with pytest.raises(NoDeviceError, match=r"another container.*is not reset.*replug it"):
+            each.launch()
+        each.release()
+    assert host.resets == []
 
 
 def test_a_stick_that_no_reset_helps_is_told_with_what_a_person_can_do(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host.turn("f63b")
+    claim = left_booted(host)
     monkeypatch.setattr(module, "reset", lambda stick: None)
     with pytest.raises(NoDeviceError, match=r"did not help; replug it.*uhubctl -l 1 -p 3"):
-        host.claim().launch()
+        claim.launch()
     assert host.now_s == pytest.approx(30.0, abs=0.5)
 
 
@@ -125,10 +148,10 @@ def test_a_reset_that_is_not_permitted_is_told(host: Host, monkeypatch: pytest.M
     def refuse(stick: Stick) -> None:
         raise PermissionError(13, "Permission denied")
 
-    host.turn("f63b")
+    claim = left_booted(host)
     monkeypatch.setattr(module, "reset", refuse)
     with pytest.raises(NoDeviceError, match=r"cannot be reset \(Permission denied\)"):
-        host.claim().launch()
+        claim.launch()
 
 
 def test_a_stick_that_another_program_has_open_is_left_alone(host: Host) -> None:
@@ -138,6 +161,71 @@ def test_a_stick_that_another_program_has_open_is_left_alone(host: Host) -> None
         host.claim().launch()
     assert host.resets == []
     assert host.now_s == 0
+
+
+def test_a_node_that_udev_is_late_with_is_waited_for(host: Host) -> None:
+    node = host.root / "dev/bus/usb/001/007"
+    node.unlink()
+    host.later[2.0] = node.touch
+    host.claim().launch()
+    assert host.now_s == pytest.approx(2.0, abs=0.2)
+
+
+def test_a_node_that_comes_late_after_a_reset_is_waited_for(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = host.root / "dev/bus/usb/001/007"
+
+    def reset(stick: Stick) -> None:
+        host.reset(stick)
+        node.unlink()
+        host.later[host.now_s + 2.0] = node.touch
+
+    claim = left_booted(host)
+    monkeypatch.setattr(module, "reset", reset)
+    claim.launch()
+    assert host.now_s == pytest.approx(17.0, abs=0.3)
+
+
+def test_a_node_that_stays_forbidden_is_told_after_some_seconds(host: Host) -> None:
+    (host.root / "dev/bus/usb/001/007").unlink()
+    with pytest.raises(NoDeviceError, match=r"USB 1-3.*cannot be used.*is missing"):
+        host.claim().launch()
+    assert host.now_s == pytest.approx(5.0, abs=0.2)
+
+
+def test_a_lock_that_cannot_be_opened_hides_no_other_stick(host: Host) -> None:
+    plug_in(host.root, "1-4")
+    lock = lock_file("stick-1-3", host.root)
+    lock.touch()
+    denied = patch.object(locks, "_open", side_effect=refusing(lock))
+    with denied:
+        assert host.claim().launch().command[-1].endswith("1-4")
+    shutil.rmtree(host.root / USB / "1-4")
+    with denied, pytest.raises(NoDeviceError, match=r"1-3: the lock .* cannot be opened"):
+        host.claim().launch()
+    assert host.now_s == 0
+
+
+def refusing(path: Path) -> Callable[[Path], int]:
+    """Opens any lock but the one at ``path``."""
+    well = locks._open
+
+    def opened(each: Path) -> int:
+        if each == path:
+            raise PermissionError(13, "Permission denied")
+        return well(each)
+
+    return opened
+
+
+def test_by_its_socket_one_stick_alone_is_taken(host: Host) -> None:
+    plug_in(host.root, "1-4")
+    spec = DeviceSpec(device="MYRIAD", python="python3.9", root=str(host.root))
+    first = StickClaim(spec, index="1-4")
+    assert first.launch().command[-1].endswith("1-4")
+    with pytest.raises(NoDeviceError, match=r"1-4 by process"):
+        StickClaim(spec, index="1-4").launch()
 
 
 def test_a_stick_that_left_the_bus_is_waited_for(host: Host) -> None:
@@ -192,6 +280,17 @@ def test_what_the_sticks_runtime_lacks_is_said_in_older_words(
 def test_what_needs_no_other_words_or_is_no_model_is_left_alone(host: Host) -> None:
     for each in (convolutions(4), b"# no model"):
         assert host.claim().translated(each) is None
+
+
+def test_other_words_that_say_something_else_are_the_models_trouble(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(write: lowering.Rewriter) -> None:
+        write.say("Identity", write.node.input[0], output=write.node.output[0])
+
+    monkeypatch.setitem(lowering.RULES, "Mish", wrong)
+    with pytest.raises(UnsupportedModelError, match="another output y"):
+        host.claim().translated(written_in(18, "Mish"))
 
 
 def test_what_has_no_older_words_is_refused_by_name(host: Host) -> None:

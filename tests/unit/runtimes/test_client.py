@@ -1,6 +1,7 @@
 """The parent of a measuring child, with children of a few lines."""
 
 import os
+import signal
 import sys
 import textwrap
 import time
@@ -13,6 +14,7 @@ from raytune_edge.errors import (
     DeviceDiedError,
     DeviceError,
     DeviceTimeoutError,
+    NoRuntimeError,
     UnsupportedModelError,
 )
 from raytune_edge.runtimes import client
@@ -78,6 +80,8 @@ def test_the_childs_environment_is_its_own(
     [
         ('{"id": 1, "ok": false, "error": {"type": "unsupported", "message": "no Tanh", '
          '"trace": ""}}', UnsupportedModelError),
+        ('{"id": 1, "ok": false, "error": {"type": "runtime", "message": "no Tanh", '
+         '"trace": ""}}', NoRuntimeError),
         ('{"id": 1, "ok": false, "error": {"type": "request", "message": "no Tanh", '
          '"trace": ""}}', ValueError),
         ('{"id": 1, "ok": false, "error": {"type": "device", "message": "no Tanh", '
@@ -100,6 +104,10 @@ def test_an_error_is_told_by_whose_fault_it_is(
         "[]",
         '{"id": 1}',
         '{"id": 1, "ok": true}',
+        '{"id": 1, "ok": true, "result": 7}',
+        '{"id": 1, "ok": false, "error": "no Tanh"}',
+        '{"id": 1, "ok": false, "error": {"message": "no Tanh"}}',
+        "[" * 100_000,
         '{"id": 7, "ok": true, "result": {}}',
         "\N{SNOWMAN}",
     ],
@@ -168,12 +176,20 @@ def test_a_child_that_hangs_is_killed_with_all_that_it_started(
         """
     )
     start = time.monotonic()
-    with pytest.raises(DeviceTimeoutError, match=r"did not answer 'say' in 0\.5 s"):
+    with pytest.raises(DeviceTimeoutError, match=r"did not answer 'say' in 0\.5 s$"):
         each.request("say", timeout_s=0.5)
     assert time.monotonic() - start < 5
     assert each.pid is None
     while runs(int((tmp_path / "pid").read_text())):  # a killed process takes a moment to end
         assert time.monotonic() - start < 10
+
+
+def test_the_last_words_of_a_child_that_hangs_are_told(child: Callable[..., Child]) -> None:
+    each = child(
+        "import sys, time\nprint('help me', file=sys.stderr, flush=True); time.sleep(1000)"
+    )
+    with pytest.raises(DeviceTimeoutError, match=r"in 1 s; its last words: help me$"):
+        each.request("say", timeout_s=1.0)
 
 
 def test_closing_lets_a_child_end_by_itself(child: Callable[..., Child], tmp_path: Path) -> None:
@@ -194,6 +210,18 @@ def test_a_child_that_does_not_close_is_killed(
     each.close(grace_s=0.1)
     assert not runs(pid)
     assert "did not end in 0.1 s" in caplog.text
+
+
+def test_a_child_that_is_dead_already_is_not_called_slow(
+    child: Callable[..., Child], caplog: pytest.LogCaptureFixture
+) -> None:
+    each = child(ECHO)
+    os.kill(each.request("say", timeout_s=10)["pid"], signal.SIGKILL)
+    assert each._process is not None
+    each._process.wait()
+    each.close()
+    assert "had ended before it was closed" in caplog.text
+    assert "did not end" not in caplog.text
 
 
 def test_no_pipe_is_left_open(child: Callable[..., Child]) -> None:

@@ -16,7 +16,7 @@ import raytune_edge
 from raytune_edge.testing.conformance import convolutions, flatten
 
 WORKER = Path(raytune_edge.__file__).parent / "runtimes" / "worker"
-MODULES = ("legacy", "myriad", "onnx_opset", "protocol", "loop")
+MODULES = ("legacy", "stickless", "common", "myriad", "onnx_opset", "protocol", "loop")
 SETTINGS = {"threads": 1, "precision": None}
 
 
@@ -154,6 +154,13 @@ def test_a_stick_that_is_not_booted_has_no_speed_yet(legacy: ModuleType, stick: 
         ("Can not init Myriad device: NC_ERROR", False),
         ("Failed to queue inference: NC_ERROR", False),
         ("Myriad device: 1.3-ma2480 not found.", False),
+        ('Failed to compile layer "ENC_1": unsupported layer type "Sin"', True),
+        ('Failed to compile layer "NC_1": Failed to get its stride', True),
+        ("OpenVINO does not support the following ONNX operations: IsNaN (NC_ERROR)", True),
+        ("While validating ONNX node '<Node(Conv): SYNC_bn>'", True),
+        ("Check 'FUNC_x' failed at FUNC_x", True),
+        ("ncDeviceOpen: NC_TIMEOUT", False),
+        ('Failed to compile layer "x": std::bad_alloc', False),
     ],
 )
 def test_errors_tell_whose_fault_they_are(
@@ -164,21 +171,26 @@ def test_errors_tell_whose_fault_they_are(
     assert words in str(refused)
 
 
-def onnx_file(path: Path, opset: int, *others: str) -> Path:
-    node = helper.make_node("Relu", ["x"], ["y"])
+def onnx_file(
+    path: Path, opset: int, *others: str, domain: str = "", operator: str = "Relu", **more: Any
+) -> Path:
+    node = helper.make_node(operator, ["x"], ["y"], **more)
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 4)) for name in "xy"]
     model = helper.make_model(
         helper.make_graph([node], "relu", value[:1], value[1:]),
         opset_imports=[*(helper.make_opsetid(each, 3) for each in others),
-                       helper.make_opsetid("", opset)],
+                       helper.make_opsetid(domain, opset)],
     )  # fmt: skip
     onnx.save(model, path)
     return path
 
 
+@pytest.mark.parametrize("domain", ["", "ai.onnx"])
 @pytest.mark.parametrize("opset", [1, 11, 13, 18, 300])
-def test_the_opset_is_that_of_onnx(legacy: ModuleType, tmp_path: Path, opset: int) -> None:
-    path = onnx_file(tmp_path / "model.onnx", opset, "ai.onnx.ml")
+def test_the_opset_is_that_of_onnx(
+    legacy: ModuleType, tmp_path: Path, opset: int, domain: str
+) -> None:
+    path = onnx_file(tmp_path / "model.onnx", opset, "ai.onnx.ml", domain=domain)
     assert legacy.onnx_opset.of(str(path)) == opset
 
 
@@ -199,3 +211,78 @@ def test_a_newer_opset_than_this_runtime_reads_rightly_is_refused(
     assert runtime.read(str(path), None) is not None
     with pytest.raises(legacy.UnsupportedModel, match=r"opset 18, openvino 2021\.4\.2 reads up"):
         runtime.read(str(onnx_file(path, 18)), None)
+    with pytest.raises(legacy.UnsupportedModel, match="opset 18"):
+        runtime.read(str(onnx_file(path, 18, domain="ai.onnx")), None)
+
+
+def test_a_model_that_tells_no_opset_is_refused(
+    runtime: Any, legacy: ModuleType, tmp_path: Path
+) -> None:
+    with pytest.raises(legacy.UnsupportedModel, match=r"whole ONNX file.*tells no opset"):
+        runtime.read(str(onnx_file(tmp_path / "model.onnx", 3, domain="com.microsoft")), None)
+
+
+@pytest.mark.parametrize(
+    ("more", "dilated"),
+    [
+        ({"dilations": [2, 1]}, True),
+        ({"dilations": [1, 1]}, False),
+        ({}, False),
+        ({"operator": "Conv", "dilations": [2, 2]}, False),
+    ],
+)
+def test_a_pool_whose_dilations_this_runtime_ignores_is_refused_by_name(
+    runtime: Any, legacy: ModuleType, tmp_path: Path, more: dict[str, Any], dilated: bool
+) -> None:
+    node = {"operator": "MaxPool", "kernel_shape": [3, 3], "name": "pool1", **more}
+    path = str(onnx_file(tmp_path / "model.onnx", 13, **node))
+    assert legacy.onnx_opset.dilated_pool(path) == ("pool1" if dilated else None)
+    if dilated:
+        with pytest.raises(legacy.UnsupportedModel, match=r"MaxPool \(pool1\) has dilations"):
+            runtime.read(path, None)
+    else:
+        runtime.read(path, None)
+
+
+@pytest.mark.parametrize(("size", "found"), [(1, None), (2, "y")])
+def test_packed_dilations_of_a_pool_without_a_name_are_read(
+    legacy: ModuleType, tmp_path: Path, size: int, found: str | None
+) -> None:
+    path = onnx_file(tmp_path / "m.onnx", 13, operator="MaxPool", dilations=[size, size])
+    plain = b"dilations" + bytes([0x40, size]) * 2  # field 8, twice
+    packed = b"dilations" + bytes([0x42, 2, size, size])  # field 8, two bytes of them: as long
+    model = path.read_bytes()
+    assert plain in model
+    path.write_bytes(model.replace(plain, packed))
+    assert legacy.onnx_opset.dilated_pool(str(path)) == found
+
+
+def sysfs(folder: Path, *sticks: str) -> None:
+    for name in sticks:
+        (folder / name).mkdir()
+        (folder / name / "idVendor").write_text("03e7\n")
+
+
+def test_a_name_with_its_bus_is_not_read_as_one_without(legacy: ModuleType, tmp_path: Path) -> None:
+    """The stick in port 1.4 of bus 2 is not listed; that in port 4 of bus 1 is another one."""
+    sysfs(tmp_path, "2-1.4", "1-4")
+    ours = [str(tmp_path / "2-1.4")]
+    with pytest.raises(RuntimeError, match=r"no stick at USB 2\.1\.4"):
+        legacy.myriad.stick_id(["1.4-ma2480"], ours)
+    assert legacy.myriad.stick_id(["1.4-ma2480", "2.1.4-ma2480"], ours) == "2.1.4-ma2480"
+    (tmp_path / "1-4/idVendor").write_text("046d\n")  # a mouse: then it is named without the bus
+    assert legacy.myriad.stick_id(["1.4-ma2480"], ours) == "1.4-ma2480"
+
+
+@pytest.mark.usefixtures("legacy")
+@pytest.mark.parametrize(
+    "libusb", [SimpleNamespace(), SimpleNamespace(libusb_set_option=lambda *_: -12)]
+)
+def test_a_libusb_that_cannot_be_kept_off_sticks_is_told_with_the_package(
+    libusb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of before 1.0.22, and of before 1.0.24. An ImportError is told as a missing runtime."""
+    stickless = importlib.import_module("stickless")
+    monkeypatch.setattr(stickless.ctypes, "CDLL", lambda name: libusb)
+    with pytest.raises(ImportError, match=r"libusb 1\.0\.24 .* sudo apt install libusb-1\.0-0"):
+        stickless.without_usb()

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from raytune_edge.errors import NoDeviceError
+from raytune_edge.runtimes import locks
 from raytune_edge.runtimes.locks import holders, lock_file, take
+from raytune_edge.runtimes.users import owner_of
 
 
 @pytest.fixture
@@ -50,6 +53,45 @@ def test_a_lock_of_another_user_can_be_taken(root: Path) -> None:
     lock = take("stick-1-3", root)
     assert lock is not None
     lock.release()
+
+
+def test_a_lock_is_for_all_users_whatever_the_umask(root: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        lock = take("stick-1-3", root)
+    finally:
+        os.umask(before)
+    assert lock is not None
+    lock.release()
+    path = lock_file("stick-1-3", root)
+    assert path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o600)  # as an earlier version left it
+    lock = take("stick-1-3", root)
+    assert lock is not None
+    lock.release()
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lock_that_another_user_keeps_is_told_with_the_mend(
+    root: Path, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *rest: int) -> int:
+        if not there and len(rest) == 1:
+            raise FileNotFoundError
+        raise PermissionError(13, "Permission denied")
+
+    path = lock_file("stick-1-3", root)
+    if there:
+        path.touch()
+    monkeypatch.setattr(locks.os, "open", refuse)
+    with pytest.raises(NoDeviceError, match="Permission denied") as caught:
+        take("stick-1-3", root)
+    if there:
+        assert f"sudo chmod 644 {path}" in str(caught.value)
+        assert f"belongs to user {owner_of(path)!r}" in str(caught.value)
+    else:
+        assert f"sudo chmod 1777 {path.parent}" in str(caught.value)
 
 
 def test_a_link_in_place_of_a_lock_is_not_followed(root: Path) -> None:

@@ -88,6 +88,41 @@ def test_warm_up_lasts_for_its_count_and_its_time(loop: ModuleType) -> None:
     assert device.requests == 500 + 100
 
 
+def test_a_slow_networks_warm_up_is_short(loop: ModuleType) -> None:
+    device = Device(5000.0)
+    loop.warm_up(device.infer, asdict(Timing()), device.clock)
+    assert device.now_s == 5.0
+    device = Device(250.0)
+    loop.warm_up(device.infer, asdict(Timing(block_s=1.0)), device.clock)
+    assert device.now_s == 1.0
+    device = Device(250.0)
+    loop.warm_up(device.infer, asdict(Timing(block_s=1.0, warmup_s=4.0)), device.clock)
+    assert device.now_s == 4.0
+
+
+@pytest.mark.parametrize(
+    ("request_s", "blocks"), [(1, 5), (4, 5), (9, 5), (12, 3), (19, 2), (70, 2)]
+)
+def test_a_slow_network_has_five_blocks_or_what_fits_into_half_its_time(
+    loop: ModuleType, request_s: float, blocks: int
+) -> None:
+    device = Device(request_s * 900.0, request_s * 1100.0)  # never within the tolerance
+    raw = timed(loop, device, timeout_s=120.0, block_s=0.5, max_s=3.0)
+    assert len(raw["block_medians_ms"]) == blocks
+    assert raw["stopped_by"] == "max_s"
+    assert math.isfinite(raw["half_interval_ms"])
+
+
+def test_a_slow_network_under_pressure_is_not_measured_again_when_it_is_late(
+    loop: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop.time, "sleep", lambda seconds: None)
+    device = Device(15_000.0)
+    raw = timed(loop, device, pressures(0.5, host=0.5), timeout_s=120.0)
+    assert device.now_s <= 75.0
+    assert raw["noisy_blocks"] == len(raw["block_medians_ms"]) == 2
+
+
 def test_a_block_of_slow_requests_ends_by_time(loop: ModuleType) -> None:
     raw = timed(loop, Device(1000.0), warmup_s=0.0, warmup_requests=0)
     assert len(raw["samples_ms"]) == 5 * 3

@@ -1,8 +1,10 @@
 """Finding a Python that answers, and making the stick's environment with it."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,15 +87,18 @@ FACTS = '{"python": "3.8.18", "openvino": "2021.4.2-3974-e2a469a", "libusb": %s}
 MAKES = """case "$2" in
 -c) echo "CPython 3.8";;
 venv) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && echo "made $3" >> "$HOME/log";;
-pip) echo "installed $*" >> "$HOME/log"; {pip};;
+pip) case "$3" in
+  --version) echo "pip {version} from here (python 3.8)";;
+  *) echo "installed $*" >> "$HOME/log"; {pip};;
+  esac;;
 esac
 case "$0" in */bin/python) [ "$2" = -c ] && echo '{facts}';; esac
 exit 0"""
 """A Python whose environments are copies of itself."""
 
 
-def python(home: Path, *, pip: str = ":", libusb: str = "true") -> str:
-    lines = MAKES.format(facts=FACTS % libusb, pip=pip)
+def python(home: Path, *, pip: str = ":", libusb: str = "true", version: str = "23.0.1") -> str:
+    lines = MAKES.format(facts=FACTS % libusb, pip=pip, version=version)
     return str(script(home / "base", lines))
 
 
@@ -117,6 +122,52 @@ def test_the_environment_is_made_once_with_its_rule(home: Path) -> None:
     assert any(f"export {environment.VARIABLE}={home / 'ncs2'}" in line for line in told)
     assert install(None, home / "ncs2") == made
     assert len(log(home)) == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "renewed"), [("18.1", True), ("19.2.3", True), ("19.3", False)]
+)
+def test_a_pip_that_knows_no_such_wheels_is_renewed_first(
+    home: Path, version: str, renewed: bool
+) -> None:
+    install(python(home, version=version), home / "ncs2")
+    done = log(home)[1:]
+    assert done[0].endswith("--upgrade pip>=19.3,<22") == renewed
+    assert "openvino==2021.4.2" in done[-1]
+    assert len(done) == 1 + renewed
+
+
+def test_an_environment_of_another_user_serves_and_its_rule_is_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(python(home), home / "ncs2")
+    (rules,) = (home / "ncs2").glob("*.rules")
+    lines = rules.read_text().splitlines()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    told: list[str] = []
+    monkeypatch.setattr(Path, "write_text", refuse)
+    install(None, home / "ncs2", tell=told.append)
+    assert f"sudo cp {rules} /etc/udev/rules.d/" in told[-1]
+    rules.unlink()
+    install(None, home / "ncs2", tell=told.append)
+    command = told[-1].partition(": ")[2].partition(" | sudo tee /etc/udev/rules.d/97-")[0]
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("machine", "mend"), [("x86_64", "HTTPS_PROXY"), ("aarch64", "x86-64 alone, this is aarch64")]
+)
+def test_a_download_that_failed_is_told_with_what_may_be_wrong(
+    home: Path, machine: str, mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment.os, "uname", lambda: SimpleNamespace(machine=machine))
+    with pytest.raises(NoRuntimeError, match=mend) as caught:
+        install(python(home, pip="echo no network today; exit 1"), home / "ncs2")
+    assert ("x86-64" in str(caught.value)) == (machine != "x86_64")
 
 
 def test_what_was_left_half_made_is_made_anew(home: Path) -> None:

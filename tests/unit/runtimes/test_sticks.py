@@ -7,6 +7,7 @@ import pytest
 
 from raytune_edge.runtimes.ncs2 import sticks
 from raytune_edge.runtimes.ncs2.sticks import find_sticks, mutex_trouble, node_trouble
+from raytune_edge.runtimes.users import owner_of, runs_processes, user_name
 
 USB = "sys/bus/usb/devices"
 
@@ -85,23 +86,66 @@ def test_a_node_that_is_not_writable_is_told_with_the_rule(
 ) -> None:
     plug_in(tmp_path, "1-3")
     (stick,) = find_sticks(tmp_path)
-    assert node_trouble(stick) == ""
+    assert node_trouble(stick) is None
     monkeypatch.setattr(sticks.os, "access", lambda path, mode: False)
-    assert "raytune-edge ncs2 install" in node_trouble(stick)
+    trouble = node_trouble(stick)
+    assert trouble is not None
+    assert "is not writable for user" in trouble.what
+    assert trouble.mend.startswith("raytune-edge ncs2 install")
     stick.node.unlink()
-    assert "--device-cgroup-rule" in node_trouble(stick)
+    trouble = node_trouble(stick)
+    assert trouble is not None
+    assert "--device-cgroup-rule" in trouble.mend
 
 
-def test_a_mutex_of_another_user_is_told_with_the_owner(tmp_path: Path) -> None:
-    assert mutex_trouble(tmp_path) == ""
+def test_a_mutex_that_can_be_opened_is_no_trouble(tmp_path: Path) -> None:
+    assert mutex_trouble(tmp_path) is None
     mutex = tmp_path / "tmp/mvnc.mutex"
     mutex.parent.mkdir()
     mutex.touch()
-    assert mutex_trouble(tmp_path) == ""
-    mutex.unlink()
-    mutex.mkdir()  # what no user may open, root included
-    os.chown(mutex, os.geteuid(), -1)
-    told = mutex_trouble(tmp_path)
-    assert f"sudo rm {mutex}" in told
-    assert "belongs to user" in told
-    assert "one user at a time" in told
+    assert mutex_trouble(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("runs", "product", "held", "in_use"),
+    [
+        (True, "f63b", False, True),
+        (True, "2485", False, False),  # root always runs something, and has no stick
+        (False, "f63b", False, False),
+        (True, "2485", True, True),
+    ],
+)
+def test_a_mutex_of_another_user_is_told_with_the_owner(
+    tmp_path: Path,
+    runs: bool,
+    product: str,
+    held: bool,
+    in_use: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plug_in(tmp_path, "1-3", product)
+    mutex = tmp_path / "tmp/mvnc.mutex"
+    mutex.mkdir(parents=True)  # what no user may open, root included
+    owner = owner_of(mutex)
+    monkeypatch.setattr(sticks.os, "geteuid", lambda: 54321)
+    monkeypatch.setattr(sticks, "runs_processes", lambda number: runs)
+    opened = os.open(mutex, os.O_RDONLY) if held else None
+    trouble = mutex_trouble(tmp_path)
+    if opened is not None:
+        os.close(opened)
+    assert trouble is not None
+    assert trouble.in_use == in_use
+    assert (
+        f"belongs to user {owner!r}: the sticks of a host serve one user at a time" in trouble.what
+    )
+    if in_use:  # deleting it would take the sticks from a process that has them
+        assert trouble.mend.startswith(f"sudo -u {owner} raytune-edge doctor")
+        assert "systemctl stop raytune-edge-ncs" in trouble.mend
+    else:
+        assert trouble.mend == f"sudo rm {mutex}"
+
+
+def test_who_runs_processes_is_known() -> None:
+    assert runs_processes(os.getuid())
+    assert not runs_processes(54321)
+    assert user_name(54321) == "#54321"

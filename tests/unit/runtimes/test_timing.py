@@ -52,9 +52,20 @@ def test_the_record_has_numpys_percentiles() -> None:
     assert made.latency_p50_ms == pytest.approx(np.median(samples))
     assert made.latency_p99_ms == pytest.approx(np.quantile(samples, 0.99))
     assert made.latency_min_ms == min(samples)
-    assert made.latency_p50_high_ms - made.latency_p50_low_ms == pytest.approx(0.1)
     assert made.cpu_s_per_inference == pytest.approx(1.0 / 500)
     assert made.flags == ()
+
+
+def test_the_interval_is_that_of_the_block_medians() -> None:
+    medians = [2.0, 2.1, 2.2]
+    made = record(block_medians_ms=medians, half_interval_ms=0.25)
+    assert made.latency_p50_low_ms == pytest.approx(np.mean(medians) - 0.25)
+    assert made.latency_p50_high_ms == pytest.approx(np.mean(medians) + 0.25)
+    assert made.latency_p50_ms < made.latency_p50_low_ms  # the median of all samples is another one
+
+
+def test_fewer_blocks_than_asked_for_are_flagged() -> None:
+    assert "only 2 of 5 blocks" in record(block_medians_ms=[1.7, 1.6]).flags[0]
 
 
 def test_blocks_under_pressure_are_flagged() -> None:
