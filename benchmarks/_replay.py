@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import json
 import math
+import random
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ def trial(network: Network, objective: Objective, *, gate: bool) -> Iterator[dic
         return {
             **metrics,
             "top1_pruned": network.top1[0],
+            "test_top1": network.top1[-1] if stage == "done" else math.nan,
             "stage": stage if verdict.feasible else "infeasible",
             "epoch": epoch,
             "training_iteration": epoch + 1,
@@ -105,6 +107,21 @@ def trial(network: Network, objective: Objective, *, gate: bool) -> Iterator[dic
         known = first if gate else math.nan
         yield told("retrain", epoch=epoch, spent=epoch, latency_p50_ms=known)
     yield told("done", epoch=epochs, spent=epochs, latency_p50_ms=last)
+
+
+class Shuffled(Searcher):
+    """The table's networks in random order, each once."""
+
+    def __init__(self, table: Table, seed: int) -> None:
+        super().__init__(metric="score", mode="max")
+        self._left = [dict(zip(table.dimensions, levels, strict=True)) for levels in table.networks]
+        random.Random(seed).shuffle(self._left)
+
+    def suggest(self, trial_id: str) -> Any:
+        return self._left.pop() if self._left else self.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """Nothing is learnt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +226,15 @@ def curve(ended: list[Ended], table: Table, scale: Scale) -> Curve:
 def reference_volume(curves: Mapping[str, list[Curve]], epochs: int) -> float:
     """The median hypervolume that ``original`` has when all ``epochs`` are spent."""
     return statistics.median(each.at(epochs) for each in curves["original"])
+
+
+def median_reaches(curves: list[Curve], epochs: int) -> int:
+    """Epochs after which the median over the seeds first has the height that it has at its end."""
+
+    def median(spent: int) -> float:
+        return statistics.median(each.at(spent) for each in curves)
+
+    return next(spent for spent in range(epochs + 1) if median(spent) >= median(epochs))
 
 
 def answers(curves: Mapping[str, list[Curve]], epochs: int) -> dict[str, dict[str, float]]:

@@ -44,19 +44,24 @@ from raytune_edge import counting, pruning, training
 from raytune_edge.errors import DeviceError
 from raytune_edge.export import export_onnx
 from raytune_edge.runtimes import Instrument, device_spec
+from raytune_edge.space import unpack
 
 TABLE = Path(__file__).with_suffix(".json")
 WORK = Path("runs/search_table")
 
 GRID: dict[str, tuple[float, ...]] = {
-    "pruning_ratio:inside1": (0.0, 0.5),
-    "pruning_ratio:inside2": (0.0, 0.375, 0.75),
-    "pruning_ratio:inside3": (0.0, 0.375, 0.75),
-    "pruning_ratio:out1": (0.0, 0.5),
-    "pruning_ratio:out2": (0.0, 0.25, 0.5),
-    "pruning_ratio:out3": (0.0, 0.25, 0.5, 0.75),
+    "pruning_ratio:stage1": (0.0, 0.5),
+    "pruning_ratio:stage2": (0.0, 0.375, 0.75),
+    "pruning_ratio:stage3": (0.0, 0.375, 0.75),
+    "pruning_ratio:conv1": (0.0, 0.5),
+    "pruning_ratio:layer2.0.conv2": (0.0, 0.25, 0.5),
+    "pruning_ratio:layer3.0.conv2": (0.0, 0.25, 0.5, 0.75),
 }
-"""The dimensions and their levels: 16, 32 and 64 channels by stage."""
+"""The dimensions and their levels: 16, 32 and 64 channels by stage.
+
+A stage's ratio holds inside its blocks; what the stage hands on is a group that has a name of its
+own, which is the narrower one.
+"""
 
 EPOCHS = 8
 RETRAIN = rte.Retrain(epochs=EPOCHS, lr=0.02, collapse_epochs=0)
@@ -75,17 +80,6 @@ def networks() -> list[dict[str, float]]:
 
 def key_of(point: dict[str, float]) -> str:
     return " ".join(f"{point[name]:g}" for name in GRID)
-
-
-def group_ratios(point: dict[str, float], groups: pruning.Groups) -> dict[str, float]:
-    """Ratios by group; the stage hands on what its residual group keeps."""
-    return {
-        group.name: point[
-            f"pruning_ratio:{'out' if group.residual else 'inside'}"
-            f"{group.stage.removeprefix('stage').removeprefix('layer')}"
-        ]
-        for group in groups
-    }
 
 
 @functools.cache
@@ -108,7 +102,7 @@ def train(point: dict[str, float]) -> dict[str, Any]:
     task = rte.tasks.digits_resnet20()
     baseline, example = task.baseline(), task.example()
     groups = pruning.prunable_groups(baseline, example)
-    plan = pruning.plan(groups, group_ratios(point, groups), round_to=4, min_keep=4)
+    plan = pruning.plan(groups, unpack(point, groups).ratios, round_to=4, min_keep=4)
     model = pruning.prune(baseline, example, plan, backend="torch-pruning")
     size = counting.count(model, example)
     model.to(memory_format=torch.channels_last)

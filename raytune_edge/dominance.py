@@ -11,12 +11,32 @@ import heapq
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["by_hypervolume", "front_numbers", "hypervolume", "order", "reference_beyond"]
+__all__ = ["by_hypervolume", "front_numbers", "hypervolume", "joint_noise", "order"]
+__all__ += ["reference_beyond", "undominated"]
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
 
 _BEYOND_WORST = 0.1
+_NOISE_FLOOR = 0.05
+
+
+def undominated(points: Floats) -> Flags:
+    """Which points (n,) no other dominates; equal points don't dominate one another.
+
+    >>> undominated(np.array([[1.0, 4.0], [2.0, 2.0], [2.0, 3.0], [2.0, 2.0]])).tolist()
+    [True, True, False, True]
+    """
+    return np.asarray(~_dominates(points).any(axis=0))
+
+
+def _dominates(points: Floats) -> Flags:
+    """Whether the first of two points dominates the second: (n, n)."""
+    nowhere_worse = np.ones((len(points), len(points)), dtype=bool)
+    for goal in points.T:
+        nowhere_worse &= goal[:, None] <= goal[None]
+    return nowhere_worse & ~nowhere_worse.T
 
 
 def front_numbers(points: Floats) -> Indices:
@@ -29,8 +49,7 @@ def front_numbers(points: Floats) -> Indices:
     >>> front_numbers(np.array([[1.0, 4.0], [2.0, 2.0], [2.0, 3.0], [4.0, 4.0]])).tolist()
     [0, 0, 1, 2]
     """
-    nowhere_worse = np.all(points[:, None] <= points[None], axis=2)
-    dominates = np.logical_and(nowhere_worse, ~nowhere_worse.T)
+    dominates = _dominates(points)
     numbers = np.full(len(points), -1)
     number = 0
     while (left := numbers < 0).any():
@@ -122,3 +141,24 @@ def reference_beyond(points: Floats) -> Floats:
     known = np.where(np.isnan(known).all(axis=0), 0.0, known)
     worst, best = np.nanmax(known, axis=0), np.nanmin(known, axis=0)
     return np.asarray(worst + _BEYOND_WORST * np.maximum(worst - best, 1e-12))
+
+
+def joint_noise(
+    metric: str, first: Floats | float, second: Floats | float, halves: Floats | float = 0.0
+) -> Floats:
+    """By how much two figures of a metric may differ by noise alone.
+
+    That is the sum of both half intervals, and at least 5 % of the smaller figure, since on shared
+    machines the spread between runs is wider than within one. What is counted has no noise. It is
+    the rule of `records.within_noise`, for any metric and many figures at once.
+
+    Args:
+        metric: Its name in `records.METRIC_UNITS`.
+        halves: Sum of both half intervals, NaN where unknown.
+
+    >>> float(joint_noise("latency_p50_ms", 1.0, 1.2)), float(joint_noise("macs", 100, 120))
+    (0.05, 0.0)
+    """
+    timed = metric.endswith(("_ms", "_s", "_fps")) and not metric.startswith("predicted_")
+    smaller = np.minimum(np.abs(first), np.abs(second))
+    return np.asarray(np.maximum(np.nan_to_num(halves), _NOISE_FLOOR * timed * smaller))

@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from raytune_edge.records import METRIC_UNITS
+from raytune_edge.records import METRIC_UNITS, SHAPE_METRICS
 
-__all__ = ["WORST_SCORE", "Objective", "Verdict"]
+__all__ = ["ENDS", "WORST_SCORE", "Objective", "Verdict", "trained"]
+
+ENDS = ("done", "infeasible", "collapsed", "unsupported")
+"""The ``stage`` of a trial's last report, where it came to an end of its own."""
 
 WORST_SCORE = -1.0
 """Score of a network that no device can run or whose figures are not numbers."""
+
+_COMPLETE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +54,7 @@ class Objective:
 
     Raises:
         ValueError: On construction, for an unknown metric, one that is named twice, or a limit
-            that is not above 0.
+            that is not above 0, or above 1 for a fraction.
 
     >>> objective = Objective(maximize="top1", latency_budget_ms=0.8)
     >>> objective.verdict({"top1": 0.9, "latency_p50_ms": 0.6})
@@ -79,11 +85,17 @@ class Objective:
                 raise ValueError(
                     f"Objective: no metric is called {name!r}; there are {sorted(METRIC_UNITS)}"
                 )
-        for name, limit in (*self.upper.items(), *self.lower.items()):
-            if not (math.isfinite(limit) and limit > 0):
+        for name, short, value, others in (
+            ("latency_p50_ms", "latency_budget_ms", self.latency_budget_ms, self.at_most),
+            ("top1", "top1_floor", self.top1_floor, self.at_least),
+        ):
+            if value is not None and name in others:
                 raise ValueError(
-                    f"Objective: the limit on {name} must be a finite number above 0, got {limit!r}"
+                    f"Objective: {name} has two limits, {short}={value!r} and {others[name]!r}; "
+                    "give one of them"
                 )
+        for name, limit in (*self.upper.items(), *self.lower.items()):
+            _check_limit(name, limit)
 
     @property
     def goals(self) -> tuple[tuple[str, int], ...]:
@@ -119,11 +131,11 @@ class Objective:
         """Judge ``metrics``. A metric that is absent or NaN is unknown and misses no constraint.
 
         A feasible network scores its goal: the metric itself when maximised, ``1 / (1 + metric)``
-        when minimised, 0 while unknown. Of several goals it scores the geometric mean of those
-        that are known: for Tune's schedulers, which compare single numbers, a network is not
-        worse for a latency that is still being measured. An infeasible one scores
-        ``-miss / (1 + miss)``, where ``miss`` sums by how much of its limit each constraint is
-        missed.
+        when minimised; of several goals it scores their geometric mean. A goal that is not known
+        yet counts as its limit, the worst that is allowed. Where it has none, the network scores
+        less than any whose goals are all known, between 0 and 1e-6 by those that are. An
+        infeasible network scores ``-miss / (1 + miss)``, where ``miss`` sums by how much of its
+        limit each constraint is missed.
         """
         misses: list[tuple[float, str]] = []
         for sign, word, limits in ((1, "over", self.upper), (-1, "under", self.lower)):
@@ -140,14 +152,49 @@ class Objective:
             return Verdict(score=score, feasible=False, reason=reason, violation=miss)
         return Verdict(score=self._goal(metrics), feasible=True)
 
+    def judge(self, report: Mapping[str, Any]) -> Verdict:
+        """Judge a trial's report, as `verdict` does.
+
+        One that ended as infeasible before it was retrained is judged by its shape alone: what it
+        tells of accuracy is that of an untrained network.
+        """
+        if report.get("stage") == "infeasible" and not trained(report):
+            report = {name: report[name] for name in SHAPE_METRICS if name in report}
+        return self.verdict(report)
+
     def _goal(self, metrics: Mapping[str, float]) -> float:
-        known = [(metrics.get(name, math.nan), sign) for name, sign in self.goals]
-        scores = [
-            max(value, 0.0) if sign < 0 else 1 / (1 + max(value, 0.0))
-            for value, sign in known
-            if math.isfinite(value)
-        ]
-        return math.prod(score ** (1 / len(scores)) for score in scores) if scores else 0.0
+        scores = []
+        for name, sign in self.goals:
+            value = metrics.get(name, math.nan)
+            if not math.isfinite(value):
+                value = (self.lower if sign < 0 else self.upper).get(name, math.nan)
+            if math.isfinite(value):
+                scores.append(max(value, 0.0) if sign < 0 else 1 / (1 + max(value, 0.0)))
+        mean = math.prod(score ** (1 / len(scores)) for score in scores) if scores else 0.0
+        if len(scores) < len(self.goals):
+            return _COMPLETE * mean / (1 + mean)
+        return mean if len(self.goals) == 1 else max(mean, _COMPLETE)
+
+
+def trained(report: Mapping[str, Any]) -> bool:
+    """Whether a trial's last report is of a network that was retrained to its end.
+
+    That is then tested, and only then. One that misses a limit may end either way: before it was
+    retrained, or after its last measurement.
+    """
+    return report.get("stage") == "done" or math.isfinite(report.get("test_top1", math.nan))
+
+
+def _check_limit(name: str, limit: float) -> None:
+    if not (math.isfinite(limit) and limit > 0):
+        raise ValueError(
+            f"Objective: the limit on {name} must be a finite number above 0, got {limit!r}"
+        )
+    if METRIC_UNITS[name].startswith("fraction") and limit > 1:
+        raise ValueError(
+            f"Objective: {name} is a fraction, so its limit must be above 0 and at most 1, got "
+            f"{limit!r}; 92 % is 0.92"
+        )
 
 
 def _names(metrics: str | tuple[str, ...] | None) -> tuple[str, ...]:

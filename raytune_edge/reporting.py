@@ -18,7 +18,7 @@ from typing import Any
 from ray import tune
 
 from raytune_edge.config import Recipe
-from raytune_edge.objective import WORST_SCORE
+from raytune_edge.objective import ENDS, WORST_SCORE
 from raytune_edge.records import METRIC_UNITS, SHAPE_METRICS, Measurement
 
 __all__ = ["MANIFEST", "Report"]
@@ -29,7 +29,6 @@ MANIFEST = "manifest.json"
 """The file of a checkpoint that lists its other files with their SHA-256 sums."""
 
 _LAST_REPORT = "report.json"
-_ENDS = ("done", "infeasible")
 _PACKAGES = ("raytune-edge", "ray", "torch", "nni", "onnx")
 
 
@@ -100,8 +99,11 @@ class Report:
     def tell(
         self, stage: str, *, reason: str = "", files: Mapping[str, bytes] | None = None
     ) -> None:
-        """Report everything to Tune, with ``files`` and a manifest of them as checkpoint."""
-        verdict = self._objective.verdict(self._metrics)
+        """Report everything to Tune, with ``files`` and a manifest of them as checkpoint.
+
+        Every end leaves one, if only with the report itself: see `told_to_its_end`.
+        """
+        verdict = self._objective.judge({**self._metrics, "stage": stage})
         unsupported = stage == "unsupported"
         result = {
             **self._metrics,
@@ -113,11 +115,11 @@ class Report:
             "spans": json.dumps(self._spans),
         }
         logger.info("%s: epoch %d, %s", stage, result["epoch"], result["reason"] or "well")
+        if stage in ENDS:
+            files = {**(files or {}), _LAST_REPORT: json.dumps(result).encode()}
         if files is None:
             tune.report(result)
             return
-        if stage in _ENDS:
-            files = {**files, _LAST_REPORT: json.dumps(result).encode()}
         with tempfile.TemporaryDirectory() as folder:
             _write_checkpoint(Path(folder), files)
             tune.report(result, checkpoint=tune.Checkpoint.from_directory(folder))

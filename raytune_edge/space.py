@@ -22,8 +22,10 @@ __all__ = [
     "RESNET56_SCHEDULE",
     "Moves",
     "is_ratio",
+    "ratio_grid",
     "schedule_point",
     "search_space",
+    "uniform_point",
     "unpack",
     "unpruned_point",
 ]
@@ -190,7 +192,7 @@ def search_space(
         bound = min(bounds.get(group, 0.0) for group, _, _ in grids)
         count = min(count, math.floor(bound / step + 1e-6))
         if count and any(group in paying for group, _, _ in grids):
-            space[_RATIO + name] = _steps(step, count)
+            space[_RATIO + name] = ratio_grid(step, count)
             offered = [
                 counts_to_ratios(groups.named(group), grid[group], recipe.round_to, recipe.min_keep)
                 for group, _, _ in grids
@@ -219,7 +221,7 @@ def search_space(
     return space
 
 
-def _steps(step: float, count: int) -> Any:
+def ratio_grid(step: float, count: int) -> Any:
     """The ratios ``0, step, ..., count * step``, equally likely and in order.
 
     ``tune.quniform`` would make the first and the last half as likely as the rest, and can't reach
@@ -238,7 +240,15 @@ def unpruned_point(space: Mapping[str, Any]) -> dict[str, Any]:
 
     What else is searched gets the most epochs, the middle learning rate and the first choices.
     """
-    return {key: 0.0 if key.startswith(_RATIO) else _default(key, space[key]) for key in space}
+    return uniform_point(space, 0.0)
+
+
+def uniform_point(space: Mapping[str, Any], ratio: float) -> dict[str, Any]:
+    """The point of ``space`` nearest to one ``ratio`` for all; the rest as in `unpruned_point`."""
+    return {
+        key: _nearest(domain, ratio) if is_ratio(key) else _default(key, domain)
+        for key, domain in space.items()
+    }
 
 
 def schedule_point(
@@ -254,17 +264,19 @@ def schedule_point(
     """
     wanted = _by_group(ratios, groups)
     point = unpruned_point(space)
-    for key in point:
-        if key.startswith(_RATIO):
-            inside = groups.within(key.removeprefix(_RATIO))
-            mean = sum(wanted.get(group.name, 0.0) for group in inside) / len(inside)
-            if hasattr(space[key], "categories"):
-                point[key] = min(space[key].categories, key=lambda ratio: abs(ratio - mean))
-                continue
-            step = space[key].get_sampler().q
-            most = math.floor(space[key].upper / step)
-            point[key] = min(round(mean / step), most) * step
+    for key in filter(is_ratio, space):
+        inside = groups.within(key.removeprefix(_RATIO))
+        mean = sum(wanted.get(group.name, 0.0) for group in inside) / len(inside)
+        point[key] = _nearest(space[key], mean)
     return point
+
+
+def _nearest(domain: Any, ratio: float) -> float:
+    """The ratio of a dimension that is nearest to ``ratio``."""
+    if hasattr(domain, "categories"):
+        return float(min(domain.categories, key=lambda each: abs(each - ratio)))
+    step = domain.get_sampler().q
+    return float(min(round(ratio / step), math.floor(domain.upper / step)) * step)
 
 
 def _default(key: str, domain: Any) -> Any:

@@ -1,9 +1,7 @@
 """Which networks are worth having: pure functions on frames.
 
-Latency is measured, so two latencies may differ by noise alone. Such pairs are *tied*: their
-difference is no larger than the sum of both half intervals, nor than 5 % of the smaller one (on
-shared machines the spread between runs is wider than within one; the same rule as
-`raytune_edge.records.within_noise`). Fronts are made from the figures as they are, and tell ties.
+Latency is measured, so two latencies may differ by noise alone (`dominance.joint_noise`). Such
+pairs are *tied*. Fronts are made from the figures as they are, and tell ties.
 """
 
 from __future__ import annotations
@@ -14,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from raytune_edge import dominance
 from raytune_edge.analysis.experiment import Results
 from raytune_edge.analysis.frame import feasible, to_frame
 
 __all__ = ["best_under", "hypervolume", "hypervolume_by", "knee_point", "pareto_front"]
 
 Floats = npt.NDArray[np.float64]
-
-_NOISE_FLOOR = 0.05
 
 
 def pareto_front(
@@ -163,31 +160,31 @@ def tied(rows: pd.DataFrame, metric: str) -> npt.NDArray[np.bool_]:
     Intervals are known of ``latency_p50_ms``; of other times only the spread between runs; what is
     counted, such as ``macs``, has no noise.
     """
-    values, half, floor = _values(rows, metric), np.zeros(len(rows)), 0.0
+    values, half = _values(rows, metric), np.zeros(len(rows))
     if metric == "latency_p50_ms":
         low, high = _values(rows, "latency_p50_low_ms"), _values(rows, "latency_p50_high_ms")
         half = np.nan_to_num((high - low) / 2)
-    if metric.endswith(("_ms", "_s", "_fps")):
-        floor = _NOISE_FLOOR
-    joint = np.add.outer(half, half)
-    spread = floor * np.minimum.outer(values, values)
-    return np.asarray(np.abs(np.subtract.outer(values, values)) <= np.maximum(joint, spread))
+    one, other = values[:, None], values[None]
+    noise = dominance.joint_noise(metric, one, other, half[:, None] + half[None])
+    return np.asarray(np.abs(one - other) <= noise)
+
+
+def _losses(gain: Floats, cost: Floats) -> Floats:
+    """As `dominance` wants them: smaller is better."""
+    return np.column_stack([cost, -gain])
 
 
 def _undominated(gain: Floats, cost: Floats) -> npt.NDArray[np.intp]:
     """Indices of the Pareto front by rising cost; of equal points the first."""
-    order = np.lexsort((np.arange(len(gain)), -gain, cost))
-    best_before = np.maximum.accumulate(np.concatenate([[-math.inf], gain[order]]))[:-1]
-    return order[gain[order] > best_before]
+    losses = _losses(gain, cost)
+    members = np.flatnonzero(dominance.undominated(losses))
+    _, first = np.unique(losses[members], axis=0, return_index=True)
+    return members[first]
 
 
 def _area(gain: Floats, cost: Floats, reference: tuple[float, float]) -> float:
     worst_gain, worst_cost = reference
-    inside = (gain > worst_gain) & (cost < worst_cost)
-    gain, cost = gain[inside], cost[inside]
-    front = _undominated(gain, cost)
-    widths = np.diff(np.append(cost[front], worst_cost))
-    return float(np.sum((gain[front] - worst_gain) * widths))
+    return dominance.hypervolume(_losses(gain, cost), np.array([worst_cost, -worst_gain]))
 
 
 def _growth(

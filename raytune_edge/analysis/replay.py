@@ -11,8 +11,8 @@ import pandas as pd
 
 from raytune_edge.analysis.experiment import Results
 from raytune_edge.analysis.frame import to_frame
-from raytune_edge.dominance import front_numbers, order
-from raytune_edge.objective import WORST_SCORE, Objective, Verdict
+from raytune_edge.dominance import order, undominated
+from raytune_edge.objective import WORST_SCORE, Objective, Verdict, trained
 from raytune_edge.records import METRIC_UNITS
 
 __all__ = ["replay"]
@@ -25,8 +25,9 @@ def replay(results: Results, *, objective: Objective) -> pd.DataFrame:
     ``objective`` finds them, and ``best``: whether no other feasible network is better. With one
     goal that is the best network (or several that are equal), with several goals the front.
 
-    A network that the run ended as infeasible was not retrained. Where its size and latency are
-    within the new limits its reason says so: it is not known to be feasible, but worth a trial.
+    A network that the run ended as infeasible before it was retrained may be within the new limits
+    by its size and latency. Its reason says so then: it is not known to be feasible, but worth a
+    trial. One that was retrained all the same, as with ``gate="off"``, is judged as any other.
     Collapsed, failed, stopped and unfinished trials keep their reason and come last.
 
     >>> import pandas as pd
@@ -52,19 +53,19 @@ def replay(results: Results, *, objective: Objective) -> pd.DataFrame:
     frame["feasible"] = feasible
     frame["reason"] = [verdict.reason for verdict in verdicts]
     frame["best"] = False
-    frame.loc[frame.index[feasible], "best"] = front_numbers(losses[feasible]) == 0
+    frame.loc[frame.index[feasible], "best"] = undominated(losses[feasible])
     return frame.iloc[order(losses, np.array([verdict.violation for verdict in verdicts]))]
 
 
 def _judge(row: Mapping[str, Any], objective: Objective) -> Verdict:
     figures = _figures(row)
-    if row["status"] == "infeasible":
+    if row["status"] not in ("done", "infeasible"):
+        return _no_use(row["reason"] or row["status"])
+    if not trained({"stage": row["status"], **figures}):
         missed = objective.verdict(figures | dict.fromkeys(_LEARNT, math.nan))
         if not missed.feasible:
             return missed
         return _no_use("within the limits, but not retrained")
-    if row["status"] != "done":
-        return _no_use(row["reason"] or row["status"])
     judged = [*(name for name, _ in objective.goals), *objective.upper, *objective.lower]
     if unknown := [name for name in judged if not math.isfinite(figures.get(name, math.nan))]:
         return _no_use(f"{unknown[0]} is not known")

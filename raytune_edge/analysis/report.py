@@ -85,7 +85,7 @@ def _cards(frame: pd.DataFrame, budget_ms: float | None) -> list[dict[str, str]]
         cards.append(_card("Unpruned network", unpruned, None))
     best = best_under(frame, latency_ms=budget_ms if budget_ms else float("inf"))
     if best is not None:
-        name = f"Most accurate within {budget_ms:g} ms" if budget_ms else "Most accurate"
+        name = f"Most accurate within {budget_ms:.3g} ms" if budget_ms else "Most accurate"
         cards.append(_card(name, best, unpruned))
     knee = knee_point(frame)
     if knee is not None and best is not None and knee["trial_id"] != best["trial_id"]:

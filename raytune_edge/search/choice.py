@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 _LEAST_KNOWN = 6
 _SAMPLES = 16
+_FAR = 50.0  # of logarithms: beyond, a prediction says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,23 +64,29 @@ def expected_gains(
     fitted: Mapping[str, Regression],
     candidates: Floats,
     rng: np.random.RandomState,
+    certain: Mapping[str, Floats] | None = None,
 ) -> Floats | None:
     """By how much each candidate (m, d) is expected to enlarge the front's hypervolume: (m,).
 
     The mean over samples of what the regressions predict; a sample that misses a limit adds
     nothing. None while a goal can't be predicted or nothing is feasible.
 
+    Args:
+        certain: Figures (m,) by metric that are known of all candidates: they are not predicted.
+
     Source: expected hypervolume improvement, Emmerich et al., "Single- and Multiobjective
     Evolutionary Optimization Assisted by Gaussian Random Field Metamodels", 2006.
     """
     inside = np.array([each.losses for each in known if each.violation <= 0])
-    if not len(inside) or any(name not in fitted for name, _ in objective.goals):
-        return None
-    draws = {}
+    shape = (_SAMPLES, len(candidates))
+    draws = {name: np.broadcast_to(figures, shape) for name, figures in (certain or {}).items()}
     for name, regression in fitted.items():
-        mean, deviation = regression.predict(candidates)
-        noise = rng.standard_normal((_SAMPLES, len(candidates)))
-        draws[name] = value_at(name, np.exp(mean + deviation * noise))
+        if name not in draws:
+            mean, deviation = regression.predict(candidates)
+            logs = mean + deviation * rng.standard_normal(shape)
+            draws[name] = value_at(name, np.exp(np.clip(logs, -_FAR, _FAR)))
+    if not len(inside) or any(name not in draws for name, _ in objective.goals):
+        return None
     feasible = np.ones((_SAMPLES, len(candidates)), dtype=bool)
     for name in draws:
         feasible &= draws[name] <= objective.upper.get(name, np.inf)

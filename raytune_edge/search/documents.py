@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hyperopt
 import numpy as np
 
-__all__ = ["document", "mixed", "off_grid", "values_of"]
+__all__ = ["document", "levels", "limits", "mixed", "off_grid", "values_of"]
 
 _FLOAT_ERROR = 1e-6
 
@@ -50,14 +51,36 @@ def mixed(
     }
 
 
+def limits(node: Any) -> tuple[float, float]:
+    """The least and the largest value that a distribution draws; infinite where it has none."""
+    low, high = (getattr(node.arg.get(key), "obj", None) for key in ("low", "high"))
+    if node.name == "randint":  # randint(n) or randint(low, high), which excludes its end
+        return (0.0, float(low or 0) - 1) if high is None else (float(low or 0), float(high) - 1)
+    if low is None or high is None:
+        return -math.inf, math.inf
+    if node.name.endswith("loguniform"):
+        return math.exp(low), math.exp(high)
+    return float(low), float(high)
+
+
+def levels(node: Any) -> list[float] | list[int] | None:
+    """All values that a distribution can draw, in order; None if they can't be counted."""
+    low, high = limits(node)
+    if node.name == "randint":
+        return list(range(int(low), int(high) + 1))
+    if node.name == "quniform":
+        step = float(node.arg["q"].obj)
+        first, last = round(low / step + _FLOAT_ERROR), round(high / step - _FLOAT_ERROR)
+        return [number * step for number in range(first, last + 1)]
+    return None
+
+
 def off_grid(domain: hyperopt.Domain, values: Mapping[str, Any]) -> str:
     """The first label whose value its distribution can't draw; "" if there is none."""
     for name, node in domain.params.items():
-        if node.name in ("uniform", "quniform"):
-            limits = {key: getattr(arg, "obj", 0.0) for key, arg in node.arg.items()}
-            low, high, step = (limits.get(key, 0.0) for key in ("low", "high", "q"))
-            value = float(values[name])
-            on_grid = not step or abs(round(value / step) * step - value) < _FLOAT_ERROR
-            if not (low - _FLOAT_ERROR <= value <= high + _FLOAT_ERROR and on_grid):
-                return str(name)
+        (low, high), grid = limits(node), levels(node)
+        value, slack = float(values[name]), _FLOAT_ERROR
+        inside = low - slack <= value <= high + slack
+        if not inside or (grid and min(abs(value - level) for level in grid) > slack):
+            return str(name)
     return ""

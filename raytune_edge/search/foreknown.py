@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from raytune_edge.config import Recipe
-from raytune_edge.errors import NoRuntimeError
+from raytune_edge.errors import DeviceError, NoRuntimeError
 from raytune_edge.ncs2.checking import require
 from raytune_edge.runtimes.ncs2 import legacy_python
 from raytune_edge.store import Store
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from raytune_edge.devices import DevicePool
     from raytune_edge.export import ExportedModel
 
-__all__ = ["StickPredictions", "StoredLatencies"]
+__all__ = ["Looks", "StickPredictions", "StoredLatencies"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ class StoredLatencies:
 
     A record is found by its network's signature, so the pruned network is built and exported: about
     a second for one that was not asked for before. Nothing is built while the store has no records.
+    A record doesn't tell its network's widths, so it is of no use for networks but its own.
 
     Args:
         recipe: What is pruned, and how it is measured.
@@ -44,6 +45,8 @@ class StoredLatencies:
 
     def __call__(self, kept: Mapping[str, int]) -> dict[str, float]:
         """The figures of the network that keeps ``kept`` channels; none where none are stored."""
+        if self._empty:  # until now: trials fill it
+            self._empty = not self._store.records()
         if self._empty:
             return {}
         key = tuple(kept.values())
@@ -101,6 +104,33 @@ class StickPredictions:
             predicted_ms = require(_exported(self._recipe, kept).onnx).predicted_hw_ms
             self._found[key] = {} if predicted_ms is None else {"predicted_hw_ms": predicted_ms}
         return self._found[key]
+
+
+class Looks:
+    """All that is looked up of a network which is about to be tried.
+
+    Args:
+        recipe: What is pruned; it says whether the stick's compiler is asked.
+        stored: The store, if it is asked.
+    """
+
+    def __init__(self, recipe: Recipe, stored: StoredLatencies | None) -> None:
+        looks = (stored, StickPredictions.where_asked_for(recipe))
+        self._looks = [look for look in looks if look is not None]
+
+    def __call__(self, kept: Mapping[str, int]) -> dict[str, float]:
+        """The figures of the network that keeps ``kept`` channels.
+
+        Raises:
+            UnsupportedModelError: If the stick cannot run it; the message names the layer.
+        """
+        found: dict[str, float] = {}
+        for look in self._looks:
+            try:
+                found |= look(kept)
+            except DeviceError as error:
+                logger.warning("the stick's compiler told nothing: %s", error)
+        return found
 
 
 def _exported(recipe: Recipe, kept: Mapping[str, int]) -> ExportedModel:

@@ -64,8 +64,12 @@ class Regression:
 
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
         """Means and standard deviations (m,) of the logarithms for ``points`` (m, d)."""
-        mean, deviation = self._model.predict(self._features(points), return_std=True)
-        return mean * self._scale + self._center, deviation * self._scale
+        features, model = self._features(points), self._model
+        # As the model's own predict, whose checks take ten times as long for a single network.
+        centered = features - model.X_offset_
+        variance = np.einsum("ij,jk,ik->i", centered, model.sigma_, centered) + 1 / model.alpha_
+        mean = features @ model.coef_ + model.intercept_
+        return mean * self._scale + self._center, np.sqrt(variance) * self._scale
 
     def _features(self, points: Floats) -> Floats:
         unit = (points - self._low) / self._extent

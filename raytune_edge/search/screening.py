@@ -13,7 +13,7 @@ from raytune_edge.objective import Objective, Verdict
 from raytune_edge.records import SHAPE_METRICS
 from raytune_edge.search.prediction import Regression, remaining, value_at
 
-__all__ = ["Screening", "ScreeningRecord"]
+__all__ = ["Foreseen", "Screening", "ScreeningRecord"]
 
 _DEVIATIONS = 3.0
 _WINDOW = 20
@@ -22,12 +22,23 @@ _LEAST_RIGHT = 0.85
 
 
 @dataclass(frozen=True, kw_only=True)
+class Foreseen(Verdict):
+    """A verdict before a trial.
+
+    Attributes:
+        predicted: Whether it rests on a prediction; what is known is certain.
+    """
+
+    predicted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScreeningRecord:
     """How screening went.
 
     Attributes:
-        on: Whether predictions end suggestions now.
-        checked: Predictions that a measurement followed.
+        on: Whether predictions, of one metric at least, end suggestions now.
+        checked: Predictions that a measurement followed, all metrics together.
         right: Those in which the measurement lay within the predicted error.
         relative_error: Standard deviation of prediction, mean over the last ones; NaN without any.
         screened: Suggestions that cost no trial because they were predicted to be infeasible.
@@ -47,8 +58,8 @@ class Screening:
 
     A figure that is known, as counted sizes are, counts at once. A prediction only if its network
     misses a limit by more than the error of prediction (three standard deviations), and only while
-    of the last 20 predictions made before a measurement at least 85 % (and at least 8 in all) lay
-    within that error. Only limits that a network's shape decides are screened.
+    of this metric's last 20 predictions made before a measurement at least 85 % (and at least 8 in
+    all) lay within that error. Only limits that a network's shape decides are screened.
 
     Args:
         objective: Whose limits count.
@@ -61,7 +72,9 @@ class Screening:
         self._predict = predict
         self.metrics = tuple(name for name in limits if name in SHAPE_METRICS)
         self._foreseen: dict[str, dict[str, tuple[float, float]]] = {}
-        self._recent: deque[tuple[bool, float]] = deque(maxlen=_WINDOW)
+        self._recent: dict[str, deque[tuple[bool, float]]] = {
+            name: deque(maxlen=_WINDOW) for name in self.metrics
+        }
         self._record = ScreeningRecord(
             on=False, checked=0, right=0, relative_error=np.nan, screened=0, known=0
         )
@@ -69,14 +82,26 @@ class Screening:
     @property
     def record(self) -> ScreeningRecord:
         """How it went so far."""
-        errors = [deviation for _, deviation in self._recent]
+        errors = [deviation for recent in self._recent.values() for _, deviation in recent]
         return dataclasses.replace(
-            self._record, on=self._on(), relative_error=float(np.mean(errors)) if errors else np.nan
+            self._record,
+            on=bool(self.on),
+            relative_error=float(np.mean(errors)) if errors else np.nan,
+        )
+
+    @property
+    def on(self) -> frozenset[str]:
+        """The metrics whose predictions count now."""
+        hits = {name: [right for right, _ in recent] for name, recent in self._recent.items()}
+        return frozenset(
+            name
+            for name, right in hits.items()
+            if self._predict and len(right) >= _LEAST_CHECKED and np.mean(right) >= _LEAST_RIGHT
         )
 
     def judge(
         self, known: Mapping[str, float], fitted: Mapping[str, Regression], point: tuple[float, ...]
-    ) -> Verdict:
+    ) -> Foreseen:
         """What is foreseen of a network; infeasible only if that is beyond the error.
 
         Args:
@@ -86,22 +111,24 @@ class Screening:
         """
         known = {name: known[name] for name in self.metrics if name in known}
         certain = self._objective.verdict(known)
-        if not certain.feasible or not self._on():
-            return certain
+        if not certain.feasible:
+            return Foreseen(**vars(certain))
+        counting = {name: fitted[name] for name in self.on if name in fitted}
         expected, hoped = dict(known), dict(known)
-        for name, (mean, deviation) in self._predicted(known, fitted, point).items():
+        for name, (mean, deviation) in self._predicted(known, counting, point).items():
             spread = np.array([0.0, -_DEVIATIONS, _DEVIATIONS]) * deviation
             value, *ends = value_at(name, np.exp(mean + spread)).tolist()
             expected[name] = value
             hoped[name] = max(ends) if name in self._objective.lower else min(ends)
         if self._objective.verdict(hoped).feasible:
-            return Verdict(score=0.0, feasible=True)
+            return Foreseen(score=0.0, feasible=True)
         verdict = self._objective.verdict(expected)
-        return dataclasses.replace(verdict, reason=f"predicted: {verdict.reason}")
+        reason = f"predicted: {verdict.reason}"
+        return Foreseen(**(vars(verdict) | {"reason": reason}), predicted=True)
 
-    def count(self, verdict: Verdict) -> None:
+    def count(self, verdict: Foreseen) -> None:
         """A suggestion was ended by ``verdict``."""
-        name = "screened" if verdict.reason.startswith("predicted") else "known"
+        name = "screened" if verdict.predicted else "known"
         self._record = dataclasses.replace(self._record, **{name: getattr(self._record, name) + 1})
 
     def foresee(
@@ -121,17 +148,12 @@ class Screening:
             if np.isfinite(measured):
                 miss = abs(float(np.log(remaining(name, measured))) - mean)
                 right = miss <= _DEVIATIONS * deviation
-                self._recent.append((right, deviation))
+                self._recent[name].append((right, deviation))
                 self._record = dataclasses.replace(
                     self._record,
                     checked=self._record.checked + 1,
                     right=self._record.right + right,
                 )
-
-    def _on(self) -> bool:
-        right = [each for each, _ in self._recent]
-        enough = self._predict and len(right) >= _LEAST_CHECKED
-        return enough and float(np.mean(right)) >= _LEAST_RIGHT
 
     def _predicted(
         self, known: Mapping[str, float], fitted: Mapping[str, Regression], point: tuple[float, ...]

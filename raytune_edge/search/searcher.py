@@ -11,24 +11,25 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hyperopt
-import numpy as np
 from ray.tune.search.hyperopt import HyperOptSearch
 
 from raytune_edge.config import Recipe
-from raytune_edge.errors import DeviceError, UnsupportedModelError
-from raytune_edge.objective import WORST_SCORE, Objective, Verdict
-from raytune_edge.search.documents import document, mixed, off_grid, values_of
-from raytune_edge.search.foreknown import StickPredictions, StoredLatencies
+from raytune_edge.errors import UnsupportedModelError
+from raytune_edge.objective import ENDS, WORST_SCORE, Objective
+from raytune_edge.search.candidates import Candidate, Networks
+from raytune_edge.search.documents import values_of
+from raytune_edge.search.foreknown import Looks, StoredLatencies
+from raytune_edge.search.hunt import Hunt
+from raytune_edge.search.ledger import Ledger
 from raytune_edge.search.memory import Memory
-from raytune_edge.search.screening import ScreeningRecord
-from raytune_edge.search.shapes import Shapes, Size
-from raytune_edge.search.warm_start import earlier_networks
-from raytune_edge.space import is_ratio
+from raytune_edge.search.screening import Foreseen, ScreeningRecord
+from raytune_edge.search.shapes import COUNTED, Shapes
+from raytune_edge.search.warm_start import earlier_networks, learn
 
 if TYPE_CHECKING:
     from raytune_edge.analysis.experiment import Results
@@ -37,10 +38,6 @@ __all__ = ["FrontSearch"]
 
 logger = logging.getLogger(__name__)
 
-_DRAWS = 64
-_RANDOM_DRAWS = 16
-_TPE_DRAWS = 8
-_ROUNDS = 16
 _RECORD = "search_record.json"
 
 
@@ -95,15 +92,16 @@ class FrontSearch(HyperOptSearch):
         gamma: float = 1.0,
         screening: bool = True,
     ) -> None:
-        objective = recipe if isinstance(recipe, Objective) else recipe.objective
-        self._shapes = None if isinstance(recipe, Objective) else Shapes(recipe)
+        self._objective = recipe.objective if isinstance(recipe, Recipe) else recipe
+        self._shapes = Shapes(recipe) if isinstance(recipe, Recipe) else None
+        self._looks = Looks(recipe, stored) if isinstance(recipe, Recipe) else None
         self._earlier = [] if warm_start is None else earlier_networks(warm_start, self._shapes)
-        self._stored = stored
-        self._compiled = (
-            None if isinstance(recipe, Objective) else StickPredictions.where_asked_for(recipe)
+        self._memory = Memory(
+            self._objective, screening=screening, counted=COUNTED if self._shapes else ()
         )
-        self._memory = Memory(objective, screening=screening)
-        self._seen: set[tuple[Any, ...]] = set()
+        self._adopted: set[str] = set()
+        self._told: set[str] = set()
+        self._given: list[Candidate] = []
         super().__init__(
             space=space,
             metric="score",
@@ -123,206 +121,141 @@ class FrontSearch(HyperOptSearch):
         return self._memory.screening.record
 
     def suggest(self, trial_id: str) -> Any:
-        """A config that was not suggested before; ``FINISHED`` if the space seems to have none."""
-        if self._points_to_evaluate or not self.domain:
-            given = super().suggest(trial_id)
-            _, doc = self._live_trial_mapping[trial_id]
-            self._seen.add(self._candidate(values_of(doc)).key)
-            return given
-        self._rank()
-        candidates = self._candidates()
-        while candidates:
-            points = np.array([each.point for each in candidates])
-            random = len(self._hpopt_trials.trials) < self._n_initial_points
-            best = 0 if random else self._memory.most_promising(points, self.rstate)
-            chosen = candidates.pop(best)
-            verdict = self._look_closer(chosen)
-            if verdict.feasible:
-                doc = self._insert(chosen)
-                self._live_trial_mapping[trial_id] = (doc["tid"], doc)
-                self._memory.foresee(trial_id, chosen.known, chosen.point)
-                return hyperopt.space_eval(self._space, chosen.values)
-            self._pass_over(chosen, verdict)
-        logger.info("every network of the space has been tried or is known to be infeasible")
-        return self.FINISHED
+        """A config that was not suggested before.
+
+        ``FINISHED`` if every network of the space has been tried or is known to be infeasible. A
+        space that is too large to count never ends so: where no feasible network is found any more
+        the one that misses least is suggested, with a warning.
+        """
+        if not self.domain:
+            return super().suggest(trial_id)  # which raises, and says what is missing
+        chosen = self._next_given() or self._next()
+        if chosen is None:
+            return self.FINISHED
+        self._begin(trial_id, chosen)
+        return self._networks.config(chosen.values)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note the learning curve."""
+        self._adopt(trial_id, result)
         super().on_trial_result(trial_id, result)
         self._memory.watch(trial_id, result)
+        # Tune's ConcurrencyLimiter keeps the end of a trial that it doesn't know to itself.
+        if trial_id in self._adopted and result.get("stage") in ENDS:
+            self.on_trial_complete(trial_id, result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Learn from the trial's last report; one that failed or told nothing is forgotten."""
-        if result and not error and trial_id in self._live_trial_mapping:
+        """Learn from the trial's last report; one that failed or told nothing is forgotten.
+
+        Its network may be suggested again, after a failure twice at most.
+        """
+        if result and not error:
+            self._adopt(trial_id, result)
+        if trial_id in self._live_trial_mapping:
             number, doc = self._live_trial_mapping[trial_id]
-            point = self._candidate(values_of(doc)).point
-            self._memory.learn(number, trial_id, point, result)
+            candidate = self._networks.candidate(values_of(doc))
+            if result and not error:
+                self._memory.learn(number, trial_id, candidate.point, result)
+                self._told.add(trial_id)
+            else:
+                self._ledger.give_back(candidate, failed=error)
         self._memory.end(trial_id)
+        self._adopted.discard(trial_id)
         super().on_trial_complete(trial_id, result=result, error=error or not result)
 
     def save(self, checkpoint_path: str) -> None:
         """Save as ``HyperOptSearch`` does, and how screening went beside it."""
-        # Both hold the task; Tune keeps them with the Tuner.
-        looks = self._stored, self._compiled
-        self._stored = self._compiled = None
+        looks, self._looks = self._looks, None  # they hold the task; Tune keeps it with the Tuner
         try:
             super().save(checkpoint_path)
         finally:
-            self._stored, self._compiled = looks
+            self._looks = looks
         record = dataclasses.asdict(self.record)
+        if math.isnan(record["relative_error"]):
+            record["relative_error"] = None  # JSON has no NaN
         Path(checkpoint_path).with_name(_RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
     def restore(self, checkpoint_path: str) -> None:
         """Take up what `save` left."""
-        looks = self._stored, self._compiled
+        looks = self._looks
         super().restore(checkpoint_path)
-        self._stored, self._compiled = looks
+        self._looks = looks
 
     def _setup_hyperopt(self) -> None:
         """Begin with what is known already; starting points among it are not tried again."""
-        earlier = [_rounded(each.config) for each in self._earlier]
-        if self._points_to_evaluate:
-            self._points_to_evaluate = [
-                each for each in self._points_to_evaluate if _rounded(each) not in earlier
-            ] or None
+        given, self._points_to_evaluate = self._points_to_evaluate, None
         super()._setup_hyperopt()
-        left_out = 0
-        for each in self._earlier:
-            if set(each.config) != set(self.domain.params):
-                raise ValueError(
-                    f"warm_start: expected results in this space, {sorted(self.domain.params)}; "
-                    f"got a network of {sorted(each.config)}. Leave warm_start out, or search the "
-                    "same space."
-                )
-            values = dict(each.config)
-            self._convert_categories_to_indices(values)
-            if off_grid(self.domain, values):
-                left_out += 1
-                continue
-            candidate = self._candidate(values)
-            doc = self._insert(candidate, done=True)
-            self._memory.learn(doc["tid"], "", candidate.point, each.result)
-        if left_out:
-            logger.warning("warm_start: %d networks lie outside this space: left out", left_out)
+        self._networks = Networks(self._space, self.domain, self._shapes)
+        self._ledger = Ledger(self._hpopt_trials, self.domain, self._memory)
+        learn(
+            self._earlier,
+            self._objective,
+            networks=self._networks,
+            ledger=self._ledger,
+            memory=self._memory,
+        )
+        self._given = [self._networks.starting_point(each) for each in given or ()]
 
-    def _rank(self) -> None:
-        """Tell TPE each known network's place in the order of all."""
-        docs = {doc["tid"]: doc for doc in self._hpopt_trials.trials}
-        for rank, number in enumerate(self._memory.best_first()):
-            docs[number]["result"]["loss"] = float(rank)
+    def _adopt(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Take up a trial that is not known, or not any more, by the config that it reports.
 
-    def _candidates(self) -> list[_Candidate]:
-        """Networks that might be tried next, TPE's own suggestion first if it may.
-
-        Where few are left of a space, more than one round of draws is needed to meet them.
+        It failed and was resumed, or the driver was killed before it had noted the suggestion.
         """
-        found: dict[tuple[Any, ...], _Candidate] = {}
-        for _ in range(_ROUNDS):
-            for candidate in self._draws():
-                new = candidate.key not in self._seen and candidate.key not in found
-                if new and self._memory.judge(candidate.known, candidate.point).feasible:
-                    found[candidate.key] = candidate
-            if found:
-                break
-        return list(found.values())
+        if trial_id in self._live_trial_mapping or trial_id in self._told or not self.domain:
+            return
+        told = {
+            name.removeprefix("config/"): result[name]
+            for name in result
+            if name.startswith("config/")
+        }
+        values = self._networks.values(told)
+        if values is not None and not self._ledger.off_grid(values):
+            self._begin(trial_id, self._networks.candidate(values))
+            self._adopted.add(trial_id)
 
-    def _draws(self) -> Iterator[_Candidate]:
-        """TPE's suggestion, then ever wilder changes of it.
+    def _begin(self, trial_id: str, candidate: Candidate) -> None:
+        """Note that ``candidate`` is being tried."""
+        doc = self._ledger.begin(candidate)
+        self._live_trial_mapping[trial_id] = (doc["tid"], doc)
+        self._memory.foresee(trial_id, candidate.known, candidate.point)
 
-        A suggestion that is known or predicted to be infeasible is told, and TPE asked again.
-        """
-        for _ in range(_TPE_DRAWS):
-            own = self._candidate(self._drawn(self.algo))
-            verdict = self._memory.judge(own.known, own.point)
-            if verdict.feasible or own.key in self._seen:
-                break
-            self._pass_over(own, verdict)
-        yield own
-        random = [self._drawn(hyperopt.rand.suggest) for _ in range(_RANDOM_DRAWS)]
-        for draw in range(1, _DRAWS):
-            others = [random[self.rstate.randint(_RANDOM_DRAWS)] for _ in range(3)]
-            yield self._candidate(mixed(own.values, others, draw / (_DRAWS - 1), self.rstate))
+    def _next_given(self) -> Candidate | None:
+        """The next of the starting points that was not tried before."""
+        while self._given:
+            candidate = self._given.pop(0)
+            if candidate.key not in self._ledger.seen:
+                return candidate
+        return None
 
-    def _look_closer(self, candidate: _Candidate) -> Verdict:
+    def _next(self) -> Candidate | None:
+        at_random = self._ledger.tried < self._n_initial_points
+
+        def choose(found: list[Candidate]) -> int:
+            if at_random:
+                return 0
+            points, known = [each.point for each in found], [each.known for each in found]
+            return self._memory.most_promising(points, known, self.rstate)
+
+        hunt = Hunt(
+            self._networks,
+            self._ledger,
+            draw=lambda algorithm: self._ledger.drawn(algorithm, self.rstate.randint(2**31 - 1)),
+            suggest=hyperopt.rand.suggest if at_random else self.algo,
+            choose=choose,
+            look_closer=self._look_closer,
+            rng=self.rstate,
+        )
+        return hunt.next()
+
+    def _look_closer(self, candidate: Candidate) -> Foreseen:
         """Judge it by what the store and the stick's compiler know, too; for them it is built."""
-        for look in (self._stored, self._compiled):
-            if look is None or candidate.size is None:
-                continue
+        if self._looks is not None and candidate.size is not None:
             try:
-                candidate.known.update(look(candidate.size.kept))
+                self._ledger.looked_up(candidate, self._looks(candidate.size.kept))
             except UnsupportedModelError as error:
-                return Verdict(
+                return Foreseen(
                     score=WORST_SCORE, feasible=False, reason=str(error), violation=math.inf
                 )
-            except DeviceError as error:
-                logger.warning("the stick's compiler told nothing: %s", error)
-        return self._memory.judge(candidate.known, candidate.point)
-
-    def _drawn(self, algorithm: Callable[..., Any]) -> dict[str, Any]:
-        """The values of one suggestion of HyperOpt's, which is not kept."""
-        trials = self._hpopt_trials
-        (doc,) = algorithm(
-            trials.new_trial_ids(1), self.domain, trials, self.rstate.randint(2**31 - 1)
-        )
-        return values_of(doc)
-
-    def _candidate(self, values: dict[str, Any]) -> _Candidate:
-        ratios = {name: value for name, value in values.items() if is_ratio(name)}
-        if any(self.domain.params[name].name == "randint" for name in ratios):  # of choices
-            config = hyperopt.space_eval(self._space, values)
-            ratios = {name: config[name] for name in ratios}
-        rest = {name: value for name, value in values.items() if not is_ratio(name)}
-        size = self._shapes.size(ratios) if self._shapes else None
-        named = sorted((rest if size else values).items())
-        point = [float(values.get(name, 0.0)) for name in sorted(self.domain.params)]
-        return _Candidate(
-            values=values,
-            key=(
-                *(size.kept.values() if size else ()),
-                *((name, round(float(value), 9) + 0.0) for name, value in named),
-            ),
-            point=(*point, *(size.work if size else ())),
-            size=size,
-            known=dict(size.metrics) if size else {},
-        )
-
-    def _insert(self, candidate: _Candidate, *, done: bool = False) -> dict[str, Any]:
-        """Put a network among HyperOpt's trials, under way or known already: its document."""
-        doc = document(self._hpopt_trials, self.domain, candidate.values)
-        if done:
-            doc["state"] = hyperopt.JOB_STATE_DONE
-            doc["result"] = {"loss": 0.0, "status": hyperopt.STATUS_OK}
-        self._hpopt_trials.insert_trial_docs([doc])
-        self._hpopt_trials.refresh()
-        self._seen.add(candidate.key)
-        return doc
-
-    def _pass_over(self, candidate: _Candidate, verdict: Verdict) -> None:
-        """Tell TPE of a network that is not worth a trial."""
-        logger.info("not tried: %s", verdict.reason)
-        doc = self._insert(candidate, done=True)
-        self._memory.learn_infeasible(doc["tid"], candidate.point, verdict)
-        self._rank()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Candidate:
-    """A network that might be tried: its values as HyperOpt's, and what they mean.
-
-    ``key`` is equal for values that mean the same trial.
-    """
-
-    values: dict[str, Any]
-    key: tuple[Any, ...]
-    point: tuple[float, ...]
-    size: Size | None
-    known: dict[str, float]
-
-
-def _rounded(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: round(value, 9) if isinstance(value, float) else value
-        for name, value in config.items()
-    }
+        return self._ledger.judge(candidate)

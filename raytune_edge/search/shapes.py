@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from raytune_edge.config import Recipe
     from raytune_edge.pruning import Groups
 
-__all__ = ["Shapes", "Size"]
+__all__ = ["COUNTED", "Shapes", "Size"]
+
+COUNTED = ("macs", "params", "macs_ratio", "params_ratio")
+"""The metrics of `Size`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,7 @@ class Size:
 
     Attributes:
         kept: Channels kept, by group.
-        metrics: ``macs``, ``params`` and their ratios to the unpruned network, exact.
+        metrics: Those of ``COUNTED``, exact.
         work: Logarithm of the multiply-accumulates at each resolution, largest resolution first.
     """
 

@@ -10,7 +10,8 @@ from typing import Any
 from ray.tune import Stopper
 
 from raytune_edge.config import Recipe
-from raytune_edge.objective import Objective
+from raytune_edge.dominance import joint_noise
+from raytune_edge.objective import ENDS, Objective, trained
 from raytune_edge.records import SHAPE_METRICS
 from raytune_edge.search.curves import Curves
 
@@ -18,7 +19,6 @@ __all__ = ["FrontStopper"]
 
 logger = logging.getLogger(__name__)
 
-_NOISE = 0.05
 _INTERVAL = ("latency_p50_low_ms", "latency_p50_high_ms")
 
 
@@ -45,35 +45,38 @@ class FrontStopper(Stopper):  # type: ignore[misc]
         names = dict.fromkeys([*(name for name, _ in self._objective.goals), *limits])
         self._curves = {name: Curves(name) for name in names if name not in SHAPE_METRICS}
         self._finished: dict[str, dict[str, Any]] = {}
+        self._ended: set[str] = set()
         self.stopped: dict[str, str] = {}
         """Why each trial was ended, by its id."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether to end this trial, by its latest report."""
-        stage = result.get("stage")
+        if trial_id in self._ended:  # Tune repeats the last report of a trial
+            return False
         for name, curves in self._curves.items():
             curves.add(trial_id, int(result.get("epoch", 0)), result.get(name, math.nan))
-        if stage != "retrain":
-            if stage == "done" and trial_id not in self._finished:
-                self._finish(trial_id, result)
-            return False
-        if reason := self._hopeless(trial_id, result):
+        stage = result.get("stage")
+        if stage in ENDS:
+            self._finish(trial_id, result)
+        elif stage == "retrain" and (reason := self._hopeless(trial_id, result)):
             self.stopped[trial_id] = reason
             self._end(trial_id, finished=False)
             logger.info("%s ended after epoch %s: %s", trial_id, result.get("epoch"), reason)
-        return bool(reason)
+            return True
+        return False
 
     def stop_all(self) -> bool:
         """Never ends the experiment."""
         return False
 
     def _finish(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        self._end(trial_id, finished=True)
-        if self._objective.verdict(result).feasible:
+        self._end(trial_id, finished=trained(result))
+        if trained(result) and self._objective.verdict(result).feasible:
             kept = {*(name for name, _ in self._objective.goals), *_INTERVAL}
             self._finished[trial_id] = {name: result.get(name, math.nan) for name in kept}
 
     def _end(self, trial_id: str, *, finished: bool) -> None:
+        self._ended.add(trial_id)
         for curves in self._curves.values():
             curves.end(trial_id, finished=finished)
 
@@ -101,14 +104,13 @@ class FrontStopper(Stopper):  # type: ignore[misc]
 def _better(figures: Mapping[str, float], hoped: Mapping[str, float], name: str, sign: int) -> bool:
     """Whether ``figures`` are better in one goal, and beyond noise where it is measured."""
     lead = sign * (hoped.get(name, math.nan) - figures[name])
-    if not (name in SHAPE_METRICS and name.endswith(("_ms", "_fps"))):
-        return lead >= 0 if name in SHAPE_METRICS else lead > 0
-    noise = _NOISE * min(abs(hoped[name]), abs(figures[name]))
+    if name not in SHAPE_METRICS:
+        return lead > 0
+    halves = 0.0
     if name == "latency_p50_ms":
         low, high = _INTERVAL
-        unknown = math.nan
         halves = sum(
-            (each.get(high, unknown) - each.get(low, unknown)) / 2 for each in (figures, hoped)
+            (each.get(high, math.nan) - each.get(low, math.nan)) / 2 for each in (figures, hoped)
         )
-        noise = max(noise, halves)  # NaN is not larger
-    return lead > noise
+    noise = float(joint_noise(name, figures[name], hoped.get(name, math.nan), halves))
+    return lead > noise if noise else lead >= 0

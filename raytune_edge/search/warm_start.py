@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from raytune_edge.analysis.frame import CONFIG, to_frame
+from raytune_edge.objective import Objective, trained
 from raytune_edge.records import METRIC_UNITS
+from raytune_edge.search.candidates import Networks
+from raytune_edge.search.ledger import Ledger
+from raytune_edge.search.memory import Memory
 from raytune_edge.search.shapes import Shapes
 
 if TYPE_CHECKING:
     from raytune_edge.analysis.experiment import Results
 
-__all__ = ["Earlier", "earlier_networks"]
+__all__ = ["Earlier", "earlier_networks", "learn"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,3 +66,41 @@ def earlier_networks(results: Results, shapes: Shapes | None) -> list[Earlier]:
         )
         for row in ended.to_dict("records")
     ]
+
+
+def learn(
+    earlier: Iterable[Earlier],
+    objective: Objective,
+    *,
+    networks: Networks,
+    ledger: Ledger,
+    memory: Memory,
+) -> None:
+    """Tell a search what is known, judged by its own objective.
+
+    Of a network that was ended before it was retrained, for limits that are wider now, only what
+    its shape decides is told: it helps to predict others, and is still worth a trial.
+
+    Raises:
+        ValueError: If the networks are of another space. Single values that this one doesn't have
+            leave a network out, with a warning.
+    """
+    left_out = 0
+    for each in earlier:
+        values = networks.values(each.config)
+        if values is None:
+            raise ValueError(
+                f"warm_start: expected results in this space, {networks.names}; got a network of "
+                f"{sorted(each.config)}. Leave warm_start out, or search the same space."
+            )
+        if ledger.off_grid(values):
+            left_out += 1
+            continue
+        candidate = networks.candidate(values)
+        untrained = each.result["stage"] == "infeasible" and not trained(each.result)
+        if untrained and objective.judge(each.result).feasible:
+            memory.learn_shape(candidate.point, each.result)
+        else:
+            memory.learn(ledger.known_before(candidate), "", candidate.point, each.result)
+    if left_out:
+        logger.warning("warm_start: %d networks lie outside this space: left out", left_out)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from raytune_edge import __version__
 
@@ -64,7 +63,7 @@ def test_a_host_with_another_version_is_told_and_left_alone(seen: dict[str, Any]
     for told in (seen["older_host"], seen["connecting_to_older_host"]):
         assert f"raytune_edge {__version__} here on" in told
         assert "raytune_edge 0.0.9 on" in told
-        assert f"pip install ray=={ray.__version__} raytune-edge=={__version__}" in told
+        assert f"pip install --no-deps dist/raytune_edge-{__version__}-py3-none-any.whl" in told
     assert seen["beside_older_host"] == figures(1)
 
 

@@ -22,6 +22,7 @@ from raytune_edge.space import (
     RESNET56_SCHEDULE,
     schedule_point,
     search_space,
+    uniform_point,
     unpack,
     unpruned_point,
 )
@@ -95,6 +96,20 @@ def test_the_unpruned_point_is_valid_and_prunes_nothing(
     assert all(domain.is_valid(point[key]) for key, domain in space.items())
     assert plan(groups, unpack(point, groups).ratios).keeps_all
     assert point["epochs"] == 5
+
+
+def test_a_uniform_point_is_valid_whatever_else_is_searched(recipe: Recipe, groups: Groups) -> None:
+    space = search_space(recipe, epochs=(2, 5), lr=(0.01, 0.1), criteria=["l1", "l2"])
+    space["pruning_ratio:conv1"] = tune.choice([0.0, 0.25])
+    point = uniform_point(space, 0.5)
+    assert all(domain.is_valid(point[key]) for key, domain in space.items())
+    assert point["pruning_ratio:layer2.0.conv1"] == 0.5
+    assert point["pruning_ratio:conv1"] == 0.25  # the nearest there is
+    assert (point["epochs"], point["criterion"]) == (5, "l1")
+    assert plan(groups, unpack(uniform_point(space, 0.9), groups).ratios).kept[
+        "layer3.0.conv1"
+    ] == 8  # fmt: skip
+    assert uniform_point(space, 0.0) == unpruned_point(space)
 
 
 def test_hyperopt_begins_with_the_points_it_is_given(recipe: Recipe, groups: Groups) -> None:

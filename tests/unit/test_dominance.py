@@ -1,5 +1,6 @@
 """Fronts, hypervolume and order, against the definitions by brute force."""
 
+import dataclasses
 import itertools
 import math
 
@@ -10,9 +11,13 @@ from raytune_edge.dominance import (
     by_hypervolume,
     front_numbers,
     hypervolume,
+    joint_noise,
     order,
     reference_beyond,
+    undominated,
 )
+from raytune_edge.records import within_noise
+from tests.unit.test_records import measurement
 
 
 def dominates(first: np.ndarray, second: np.ndarray) -> bool:
@@ -51,7 +56,9 @@ def whole_points(seed: int, dimensions: int, count: int = 12, most: int = 7) -> 
 @pytest.mark.parametrize("seed", range(10))
 def test_fronts_are_what_peeling_leaves(seed: int, dimensions: int) -> None:
     points = whole_points(seed, dimensions, count=25)
-    assert front_numbers(points).tolist() == peeled(points)
+    numbers = peeled(points)
+    assert front_numbers(points).tolist() == numbers
+    assert undominated(points).tolist() == [number == 0 for number in numbers]
 
 
 def test_what_is_not_known_is_dominated_by_all_that_is() -> None:
@@ -121,3 +128,25 @@ def test_nothing_feasible_or_nothing_known_has_an_order_too() -> None:
     assert sorted(order(unknown, np.zeros(3))) == [0, 1, 2]
     assert order(unknown, np.array([3.0, 1.0, 2.0])) == [1, 2, 0]
     assert np.isfinite(reference_beyond(unknown)).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_is_what_records_takes_for_noise(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    first, second = rng.uniform(0.9, 1.1, 2)
+    halves = rng.choice([0.0, 0.02, 0.1], 2)
+    records = [
+        dataclasses.replace(
+            measurement(ms), latency_p50_low_ms=ms - half, latency_p50_high_ms=ms + half
+        )
+        for ms, half in zip((first, second), halves, strict=True)
+    ]
+    noise = joint_noise("latency_p50_ms", first, second, halves.sum())
+    assert (abs(first - second) <= noise) == within_noise(*records)
+
+
+def test_what_is_counted_or_compiled_has_no_noise_and_an_unknown_interval_no_width() -> None:
+    assert joint_noise("macs", 100.0, 101.0) == 0
+    assert joint_noise("predicted_hw_ms", 1.0, 1.01) == 0
+    assert joint_noise("throughput_fps", 100.0, 101.0) == 5
+    assert joint_noise("latency_p50_ms", 1.0, 2.0, math.nan) == 0.05

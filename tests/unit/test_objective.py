@@ -8,6 +8,8 @@ import pytest
 from raytune_edge.objective import WORST_SCORE, Objective
 
 BUDGET = 0.8
+FRONT = Objective(maximize="top1", minimize="latency_p50_ms")
+LIMITED = Objective(maximize="top1", minimize="latency_p50_ms", latency_budget_ms=BUDGET)
 
 
 @pytest.fixture
@@ -49,6 +51,33 @@ def test_what_is_not_known_yet_misses_nothing(objective: Objective) -> None:
     assert objective.verdict({}).feasible
 
 
+def test_of_several_goals_a_network_that_is_not_measured_scores_below_all_that_are() -> None:
+    unmeasured = [score(FRONT, top1, math.nan) for top1 in (0.0, 0.5, 0.99)]
+    assert unmeasured == sorted(unmeasured)  # what is known ranks them
+    assert min(unmeasured) >= 0
+    for top1, latency in itertools.product([0.0, 1e-9, 0.3], [0.1, 1e9]):
+        assert score(FRONT, top1, latency) > max(unmeasured)
+    infeasible = Objective(maximize="top1", minimize="latency_p50_ms", top1_floor=0.9)
+    assert score(infeasible, 0.8, 0.1) < score(infeasible, 0.9, math.nan)
+
+
+def test_a_goal_that_is_not_known_counts_as_its_limit() -> None:
+    unmeasured = score(LIMITED, 0.9, math.nan)
+    assert unmeasured == score(LIMITED, 0.9, BUDGET)
+    assert unmeasured < score(LIMITED, 0.9, 0.79)
+    one = Objective(minimize="latency_p50_ms", latency_budget_ms=BUDGET)
+    assert one.verdict({}).score == one.verdict({"latency_p50_ms": BUDGET}).score
+
+
+def test_a_network_that_was_not_retrained_is_judged_by_its_shape() -> None:
+    objective = Objective(maximize="top1", latency_budget_ms=BUDGET, top1_floor=0.9)
+    report = {"stage": "infeasible", "top1": 0.1, "latency_p50_ms": 1.2 * BUDGET}
+    assert objective.judge(report).violation == pytest.approx(0.2)
+    trained = {**report, "test_top1": 0.8}
+    assert objective.judge(trained).violation == pytest.approx(0.2 + 0.8 / 0.9)
+    assert not objective.judge({"stage": "retrain", "top1": 0.1}).feasible
+
+
 def test_the_reason_names_each_limit_that_is_missed() -> None:
     objective = Objective(
         minimize="latency_p50_ms", top1_floor=0.9, at_most={"params": 100}, at_least={"top5": 0.5}
@@ -76,6 +105,16 @@ def test_a_smaller_value_scores_higher_when_minimised() -> None:
         ({"maximize": "accuracy"}, "no metric is called 'accuracy'.*'top1'"),
         ({"maximize": "top1", "latency_budget_ms": 0}, "above 0, got 0"),
         ({"maximize": "top1", "at_most": {"params": math.nan}}, "finite number above 0, got nan"),
+        ({"maximize": "top1", "top1_floor": 92}, "top1 is a fraction.*at most 1, got 92"),
+        ({"maximize": "top1", "at_most": {"macs_ratio": 40}}, "macs_ratio is a fraction"),
+        (
+            {"maximize": "top1", "latency_budget_ms": 0.5, "at_most": {"latency_p50_ms": 0.3}},
+            "latency_p50_ms has two limits, latency_budget_ms=0.5 and 0.3",
+        ),
+        (
+            {"maximize": "top1", "top1_floor": 0.5, "at_least": {"top1": 0.6}},
+            "top1 has two limits, top1_floor=0.5 and 0.6",
+        ),
     ],
 )
 def test_a_bad_objective_is_refused(settings: dict[str, object], message: str) -> None:

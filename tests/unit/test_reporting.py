@@ -76,6 +76,40 @@ def test_accuracy_is_no_limit_of_the_shape(told: Told) -> None:
     assert not told[-1]["feasible"]
 
 
+def test_a_network_that_was_not_retrained_is_not_held_to_a_floor(told: Told) -> None:
+    each = report(top1_floor=0.9)
+    each.add(top1=0.1)  # as it is after pruning
+    each.add_measurement(measurement(2.2))
+    each.tell("infeasible")
+    assert told[-1]["reason"] == each.limit_missed()
+    assert told[-1]["score"] == pytest.approx(-0.1 / 1.1)
+
+
+@pytest.mark.parametrize("stage", ["infeasible", "collapsed", "unsupported"])
+def test_every_end_leaves_its_report_to_be_repeated(
+    told: Told, stage: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    each = report()
+    each.add(top1=0.5, epoch=1)
+    each.tell(stage, reason="why")
+    files = told[-1].pop("files")
+    assert set(files) == {"report.json", MANIFEST}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(
+        tune, "get_checkpoint", lambda: tune.Checkpoint.from_directory(str(tmp_path))
+    )
+    assert report().told_to_its_end()
+    again = told[-1]
+    assert (again["stage"], again["reason"], again["epoch"]) == (stage, "why", 1)
+
+
+def test_a_trial_under_way_leaves_only_what_it_is_given(told: Told) -> None:
+    report().tell("pruned")
+    report().tell("retrain", files={"training.pt": b""})
+    assert [set(each["files"]) for each in told] == [set(), {"training.pt", MANIFEST}]
+
+
 def test_an_unsupported_network_has_the_worst_score(told: Told) -> None:
     each = report()
     each.add(top1=0.99)

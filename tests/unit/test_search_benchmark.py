@@ -70,6 +70,14 @@ def test_without_the_gate_it_costs_all_its_epochs() -> None:
     assert script.ended[0]["latency_p50_ms"] == pytest.approx(2.01)
 
 
+def test_only_a_network_trained_to_its_end_is_tested() -> None:
+    """As in a real trial, where that tells it from one that the gate ended."""
+    for gate, tested in ((True, False), (False, True)):
+        script = Script(0.0)
+        replay(script, gate=gate)
+        assert math.isfinite(script.ended[0]["test_top1"]) is tested
+
+
 def test_a_network_within_the_budget_costs_its_epochs_either_way() -> None:
     for gate in (True, False):
         script = Script(0.5)
@@ -138,6 +146,26 @@ def test_medians_count_a_seed_that_never_gets_there_as_the_whole_budget() -> Non
     assert answers["epochs_to_reference"] == {"original": 8, "ours": 4}
     answers = _replay.answers({"original": [quick], "ours": [never, slow, quick]}, 10)
     assert answers["epochs_to_reference"] == {"original": 4, "ours": 10}
+
+
+def test_the_median_curve_reaches_its_last_height_where_it_first_has_it() -> None:
+    curves = [
+        _replay.Curve(spent=(2, 6), volume=(0.5, 0.9)),
+        _replay.Curve(spent=(4, 8), volume=(0.7, 0.7)),
+        _replay.Curve(spent=(3,), volume=(0.3,)),
+    ]
+    assert _replay.median_reaches(curves, 10) == 6  # 0, 0.3 after 3, 0.5 after 4, 0.7 after 6
+    assert _replay.median_reaches(curves, 5) == 4
+
+
+def test_the_shuffled_table_has_each_network_once_in_an_order_of_its_own() -> None:
+    orders = []
+    for seed in range(4):
+        shuffled = _replay.Shuffled(TABLE, seed)
+        orders.append([shuffled.suggest(str(number))["a"] for number in range(3)])
+        assert shuffled.suggest("4") == shuffled.FINISHED
+        assert sorted(orders[-1]) == [0.0, 0.5, 1.0]
+    assert len(set(map(tuple, orders))) > 1
 
 
 def test_a_config_means_the_nearest_level() -> None:

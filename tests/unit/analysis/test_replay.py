@@ -58,6 +58,17 @@ def test_what_was_not_retrained_is_not_feasible_but_may_be_worth_it() -> None:
     assert "over the limit of 1.4 ms" in of(still, "gated")["reason"]
 
 
+def test_an_infeasible_network_that_was_retrained_all_the_same_is_judged_as_any() -> None:
+    """As with ``gate="off"``, where the latency is known at last."""
+    run = RUN.assign(test_top1=math.nan)
+    run.loc[run["trial_id"] == "gated", ["top1", "test_top1"]] = 0.995
+    again = replay(run, objective=Objective(maximize="top1", latency_budget_ms=2.0))
+    best = again.iloc[0]
+    assert (best["trial_id"], best["feasible"], best["score"]) == ("gated", True, 0.995)
+    floor = replay(run, objective=Objective(maximize="top1", top1_floor=0.999))
+    assert "top1 0.995 fraction is under" in of(floor, "gated")["reason"]
+
+
 @pytest.mark.parametrize(
     ("trial_id", "reason"),
     [

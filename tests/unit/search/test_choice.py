@@ -50,6 +50,16 @@ def test_a_regression_predicts_and_knows_its_error(metric: str, truth: object) -
     assert np.median(deviation) < 0.1
 
 
+def test_a_regression_predicts_as_its_model_does() -> None:
+    points = np.random.default_rng(0).random((30, 3))
+    regression = Regression("latency_p50_ms", points, latency(points))
+    others = np.random.default_rng(1).random((50, 3))
+    mean, deviation = regression.predict(others)
+    expected = regression._model.predict(regression._features(others), return_std=True)
+    assert mean == pytest.approx(expected[0] * regression._scale + regression._center)
+    assert deviation == pytest.approx(expected[1] * regression._scale)
+
+
 def test_values_come_back_from_what_remains() -> None:
     for metric in ("top1", "latency_p50_ms"):
         assert value_at(metric, remaining(metric, 0.3)) == pytest.approx(0.3)
@@ -99,6 +109,32 @@ def test_nothing_is_compared_while_too_little_is_known() -> None:
     fitted = regressions(infeasible, ["top1", "latency_p50_ms"])
     assert len(fitted) == 2
     assert expected_gains(FRONT, infeasible, fitted, others, rng) is None
+
+
+def test_what_is_certain_is_not_predicted() -> None:
+    known, others = evidence(40), np.random.default_rng(1).random((50, 3))
+    fitted = regressions(known, ["top1", "latency_p50_ms"])
+    certain = {"latency_p50_ms": np.where(np.arange(50) < 25, 0.51, 0.2)}
+    gains = expected_gains(FRONT, known, fitted, others, np.random.RandomState(0), certain)
+    assert gains is not None
+    assert (gains[:25] == 0).all()  # over the limit, and known to be
+    assert gains[25:].max() > 0
+    only = {"top1": fitted["top1"]}
+    assert expected_gains(FRONT, known, only, others, np.random.RandomState(0)) is None
+    assert expected_gains(FRONT, known, only, others, np.random.RandomState(0), certain) is not None
+
+
+def test_a_prediction_far_from_all_that_is_known_is_finite() -> None:
+    points = np.random.default_rng(0).random((8, 3)) * 1e-3
+    fitted = {
+        name: Regression(name, points, np.linspace(0.1, 0.5, 8))
+        for name in ("top1", "latency_p50_ms")
+    }
+    gains = expected_gains(
+        FRONT, evidence(40), fitted, np.full((4, 3), 9.0), np.random.RandomState(0)
+    )
+    assert gains is not None
+    assert np.isfinite(gains).all()
 
 
 def test_ranking_puts_useless_networks_last() -> None:

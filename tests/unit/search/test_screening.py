@@ -42,6 +42,7 @@ def test_predictions_count_once_they_have_been_right(fitted: dict[str, Regressio
     checked(screening, fitted, right=1, wrong=0)
     verdict = screening.judge({}, fitted, SLOW)
     assert not verdict.feasible
+    assert verdict.predicted
     assert verdict.reason.startswith("predicted: latency_p50_ms")
     assert verdict.violation == pytest.approx(1.0, abs=0.2)  # about 1 ms for 0.5
     assert screening.judge({}, fitted, FAST).feasible
@@ -82,6 +83,30 @@ def test_the_record_tells_how_it_went(fitted: dict[str, Regression]) -> None:
     record = screening.record
     assert (record.checked, record.right, record.screened, record.known) == (10, 9, 1, 1)
     assert 0.01 < record.relative_error < 0.05
+
+
+def test_what_the_compiler_told_is_known_and_not_predicted() -> None:
+    screening = Screening(Objective(maximize="top1", at_most={"predicted_hw_ms": 0.01}))
+    verdict = screening.judge({"predicted_hw_ms": 0.02}, {}, FAST)
+    assert verdict.reason.startswith("predicted_hw_ms")
+    screening.count(verdict)
+    assert (screening.record.known, screening.record.screened) == (1, 0)
+
+
+def test_each_metric_has_a_hit_rate_of_its_own(fitted: dict[str, Regression]) -> None:
+    """Throughput, always foreseen rightly, doesn't make up for latency, which never is."""
+    both = Objective(maximize="top1", latency_budget_ms=0.5, at_least={"throughput_fps": 500})
+    points = np.random.default_rng(0).random((40, 1))
+    fps = Regression("throughput_fps", points, 100 + 900 * points[:, 0])
+    two = {**fitted, "throughput_fps": fps}
+    screening = Screening(both)
+    for number in range(40):
+        screening.foresee(str(number), {}, two, (0.5,))
+        screening.check(str(number), {"latency_p50_ms": 9.0, "throughput_fps": 550})
+    assert screening.on == {"throughput_fps"}
+    assert screening.record.on
+    assert screening.judge({"throughput_fps": 600.0}, two, SLOW).feasible
+    assert "throughput_fps" in screening.judge({}, two, FAST).reason
 
 
 def test_without_predictions_only_what_is_known_counts(fitted: dict[str, Regression]) -> None:

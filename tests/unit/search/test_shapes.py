@@ -80,12 +80,17 @@ def test_a_stored_latency_is_found_for_its_network_device_and_settings(
     device = SimpleNamespace(device_name=record.device_name, runtime=record.runtime)
     another = SimpleNamespace(device_name="another", runtime=record.runtime)
 
-    def look(config: dict[str, float], *devices: Any) -> dict[str, float]:
+    def stored(*devices: Any) -> StoredLatencies:
         pool: Any = SimpleNamespace(status=lambda: SimpleNamespace(devices=devices))
-        return StoredLatencies(recipe, tmp_path, pool)(shapes.size(config).kept)
+        return StoredLatencies(recipe, tmp_path, pool)
 
-    assert look(config, device) == {}
+    def look(config: dict[str, float], *devices: Any) -> dict[str, float]:
+        return stored(*devices)(shapes.size(config).kept)
+
+    from_the_start = stored(device)
+    assert from_the_start(shapes.size(config).kept) == {}
     Store(tmp_path).put(record, recipe.timing)
+    assert from_the_start(shapes.size(config).kept)["latency_p50_ms"] == 0.7
     assert look(config, another, device)["latency_p50_ms"] == 0.7
     assert look(other, device) == {}
     assert look(config, another) == {}

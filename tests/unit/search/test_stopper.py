@@ -85,6 +85,28 @@ def test_infeasible_and_unfinished_networks_beat_nobody() -> None:
     assert not stopper("new", report("retrain", 1, 0.1, 9.0))
 
 
+def test_a_last_report_that_is_repeated_is_learnt_once() -> None:
+    """Tune calls a stopper again with the last report when the trial's function returns."""
+    stopper = FrontStopper(FRONT)
+    for _ in range(2):
+        for number, stage in enumerate(("done", "infeasible", "collapsed", "unsupported")):
+            stopper(str(number), report(stage, 1, 0.5, 1.0))
+    curves = stopper._curves["top1"]
+    assert curves._under_way == {}
+    assert len(curves._finished) == 1
+
+
+def test_an_infeasible_network_that_was_retrained_teaches_its_curve() -> None:
+    objective = Objective(maximize="top1", latency_budget_ms=0.5)
+    stopper = FrontStopper(objective)
+    for number in range(5):
+        stopper(str(number), report("retrain", 1, 0.5, 1.0))
+        stopper(str(number), {**report("infeasible", 2, 0.6, 1.0), "test_top1": 0.6})
+    assert stopper._curves["top1"].outlook("new") is None
+    stopper("new", report("retrain", 1, 0.5, 0.4))
+    assert stopper._curves["top1"].outlook("new") == pytest.approx((0.6, 0.6))
+
+
 def test_only_retraining_is_ended_and_never_the_experiment() -> None:
     stopper = after_five(FRONT)
     for stage in ("pruned", "done", "infeasible", "collapsed"):
