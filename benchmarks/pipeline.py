@@ -11,7 +11,8 @@ necessary are their pruning and one measurement. Three designs:
 
 ``4x1`` are 4 trainers and 1 device, ``16x4`` 16 and 4. ``32 at once`` is ours alone, with 4 devices
 on two hosts as the busiest resource; ``share_off`` is by how much the busiest device's share of the
-work is beyond the fair one. The clock starts when all of Ray's workers are up. A table, then JSON.
+work is beyond the idlest one's. The clock starts when all of Ray's workers are up. A table, then
+JSON.
 
     python benchmarks/pipeline.py [--only 4x1 16x4 32] [--quick]
 """
@@ -21,7 +22,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,12 @@ def warm_or_run(
     tune.report({"stage": "warm"})
 
 
+def share_off(work_s: Iterable[float]) -> float:
+    """By how much the busiest device's share of the work is beyond the idlest one's."""
+    shares = list(work_s)
+    return float(max(shares) / min(shares)) - 1
+
+
 def run(design: str, trainers: int, device_count: int, hosts: int, load: Load) -> dict[str, Any]:
     """One experiment on a cluster of its own."""
     cluster = Cluster(
@@ -170,7 +177,7 @@ def run(design: str, trainers: int, device_count: int, hosts: int, load: Load) -
         "measured": len(measured),
         "retrained_s": round(float((retrained["end"] - retrained["start"]).sum()), 2),
         "devices": len(work_s),
-        "share_off": round(float(work_s.max() / work_s.mean()) - 1, 3),
+        "share_off": round(share_off(work_s), 3),
         "failed": sum(each.failed for each in status.devices) if status else 0,
     }
 

@@ -2,7 +2,8 @@
 
 The trial itself, its measuring, its reports and checkpoints are the real ones; only pruning,
 retraining, evaluating and exporting sleep for as long as the trial's config says:
-``{"latency_ms": 0.5, "top1": 0.9, "prune_s": 0.5, "retrain_s": 9, "evaluate_s": 1, "epochs": 3}``.
+``{"latency_ms": 0.5, "top1": 0.9, "prune_s": 0.5, "retrain_s": 9, "evaluate_s": 1, "epochs": 3}``;
+with a function ``"on_epoch"`` that is called after each.
 The ONNX bytes are the network's latency as text: what ``FakeDevice(latency_ms=float,
 any_model=True)`` reads from them. Loads no torch.
 """
@@ -64,6 +65,7 @@ def retrain(
                 time.sleep(min(left_s, _LOOK_S))
         if interrupt():
             return
+        getattr(network, "on_epoch", lambda _: None)(number)
         report.add(epoch=number, top1=network.top1)
         yield SimpleNamespace(number=number), None
 

@@ -17,13 +17,13 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 export PATH=$PATH:$here/.venv/bin RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$folder/token
 export RAY_raylet_start_wait_time_s=120 # a busy machine is slow, and not broken
 
-# Each node is a session of its own, whose number is kept: `ray stop` would end every Ray here.
+# `ray stop` would end every Ray here: our own processes have a mark in their environment. Numbers of
+# processes or sessions would not do, as they are given to others after a reboot.
 node() {
     local name=$1
     shift
     echo "starting the node $name"
-    # shellcheck disable=SC2016  # expanded by the inner shell
-    setsid --fork --wait bash -c 'echo $$ >"$0"; exec ray start "$@"' "$folder/$name.session" \
+    setsid --wait env RAYTUNE_EDGE_LOCAL="$(cat "$folder/mark")" ray start \
         --node-ip-address="${address%:*}" --temp-dir="$folder/ray" --disable-usage-stats \
         --min-worker-port=0 --max-worker-port=0 --object-store-memory=200000000 \
         "$@" >"$folder/$name.log" 2>&1 </dev/null || {
@@ -34,14 +34,19 @@ node() {
     }
 }
 
-sessions() {
-    cat "$folder"/*.session 2>/dev/null | paste --serial --delimiters=,
+random() {
+    od -An -N32 -tx1 /dev/urandom | tr -d ' \n'
+}
+
+ours() {
+    [ -e "$folder/mark" ] || return 0
+    # It fails where a process has ended meanwhile, and where none has the mark.
+    { grep -lszxF "RAYTUNE_EDGE_LOCAL=$(cat "$folder/mark")" /proc/[0-9]*/environ || true; } |
+        cut -d/ -f3
 }
 
 running() {
-    local listed
-    listed=$(sessions)
-    [ -n "$listed" ] && pgrep --session "$listed" >/dev/null
+    [ -n "$(ours)" ]
 }
 
 start() {
@@ -51,7 +56,7 @@ start() {
     fi
     rm -rf "$folder"
     mkdir -m 700 "$folder"
-    (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$folder/token")
+    (umask 077 && random >"$folder/token" && random >"$folder/mark")
     local trainers=${TRAINERS:-2} index
     node head --head --port="$port" --num-cpus=0 --num-gpus=0 --include-dashboard=false
     for ((index = 1; index <= trainers; index++)); do
@@ -62,13 +67,16 @@ start() {
     echo "export RAY_ADDRESS=$address RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$folder/token"
 }
 
+# With all of their sessions: some of Ray's processes write a title over their environment.
 stop() {
-    local signal
+    local signal pids sessions
+    pids=$(ours | paste --serial --delimiters=,)
+    sessions=$([ -z "$pids" ] || ps -o sid= --pid "$pids" | tr -d ' ' | sort --unique | paste -sd,)
     for signal in TERM KILL; do
-        running || break
-        pkill "-$signal" --session "$(sessions)" || true
+        [ -n "$sessions" ] || break
+        pkill "-$signal" --session "$sessions" || break
         for _ in $(seq 40); do
-            running || break
+            pgrep --session "$sessions" >/dev/null || break
             sleep 0.25
         done
     done

@@ -11,9 +11,10 @@ was stopped or killed, it goes on from what is in the storage; so does a trial w
 """
 
 import argparse
+import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 
 import ray
+from pyarrow.fs import FileSystem, FileType
 from ray import tune
 from ray.tune.search.hyperopt import HyperOptSearch
 
@@ -63,6 +65,21 @@ def four_group_space(
     )
     ratios = {group: space[f"pruning_ratio:{layers[0]}"] for group, layers in FOUR_GROUPS.items()}
     return ratios | {key: space[key] for key in ("epochs", "lr", "kind") if key in space}
+
+
+def measured_once(where: str, measure: Callable[[], rte.Measurement]) -> rte.Measurement:
+    """What is kept in that file, which may be in a bucket; measured if there is none.
+
+    Begun again, a search has the budget that it began with, and not half of another figure.
+    """
+    files, path = FileSystem.from_uri(where)
+    if files.get_file_info(path).type == FileType.NotFound:
+        record = json.dumps(measure().to_dict())
+        files.create_dir(path.rpartition("/")[0])
+        with files.open_output_stream(path) as file:
+            file.write(record.encode())
+    with files.open_input_stream(path) as file:
+        return rte.Measurement.from_dict(json.loads(file.readall()))
 
 
 def smoke_task() -> rte.Task:
@@ -125,8 +142,13 @@ def main() -> None:
     )
     devices = rte.connect_devices(arguments.device, resource="ncs")
     timing = rte.Timing(precision="f32" if arguments.device == "CPU" else None)
-    exported = export_onnx(task.baseline(), task.example())
-    unpruned = devices.measure(exported.onnx, timing=timing)
+    storage = arguments.storage or str(folder / "tune")
+    experiment = f"{storage}/resnet56"
+
+    def measure_unpruned() -> rte.Measurement:
+        return devices.measure(export_onnx(task.baseline(), task.example()).onnx, timing=timing)
+
+    unpruned = measured_once(f"{experiment}/unpruned.json", measure_unpruned)
     budget_ms = arguments.budget_ms or unpruned.latency_p50_ms / 2
     print(f"unpruned: {unpruned.latency_p50_ms:.3f} ms; wanted: at most {budget_ms:.3f} ms")
 
@@ -140,8 +162,6 @@ def main() -> None:
         tune.with_parameters(prune_four_groups, recipe=recipe, devices=devices),
         {"cpu": arguments.cpus, "gpu": arguments.gpus},
     )
-    storage = arguments.storage or str(folder / "tune")
-    experiment = f"{storage}/resnet56"
     if tune.Tuner.can_restore(experiment):
         print(f"going on with what was done in {experiment}")
         tuner = tune.Tuner.restore(

@@ -24,9 +24,11 @@ ANSWER_S = 30.0
 """How long a node may take to start a worker and to tell."""
 
 _RAYS_LEVEL = "RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL"
+_COMPARED = ("Python", "Ray", "raytune_edge")
 
 Versions = Mapping[str, str]
-"""Version of each of ``Python``, ``Ray`` and ``raytune_edge``."""
+"""Version of each of ``Python``, ``Ray`` and ``raytune_edge``; of another node also what Ray was
+told there about Python's patch version."""
 
 
 def versions_here() -> Versions:
@@ -38,8 +40,11 @@ def versions_here() -> Versions:
 def versions_on(node_id: str) -> ray.ObjectRef[Any]:
     """What a worker on that node runs, from a task that holds nothing and ends at once."""
 
+    level = _RAYS_LEVEL
+
     # Nested, so that it travels by value: an older raytune_edge over there need not know it.
     def tell() -> dict[str, str]:
+        import os
         import platform
 
         import ray
@@ -52,6 +57,7 @@ def versions_on(node_id: str) -> ray.ObjectRef[Any]:
             "Python": platform.python_version(),
             "Ray": ray.__version__,
             "raytune_edge": ours,
+            level: os.environ.get(level, ""),
         }
 
     node = NodeAffinitySchedulingStrategy(node_id, soft=False)
@@ -65,27 +71,37 @@ def versions_on(node_id: str) -> ray.ObjectRef[Any]:
 def mismatch(here: Versions, there: Versions, host: str) -> str:
     """Both sides and the command that mends it; "" where they agree.
 
-    Python's patch version counts unless Ray was told that it does not.
+    Python's patch version counts unless Ray was told that it does not, on either side: a node asks
+    its own environment when it joins.
     """
-    minor = os.environ.get(_RAYS_LEVEL) == "minor"
-    compared = [dict(each) for each in (here, there)]
-    if minor:
+    compared = [{name: each[name] for name in _COMPARED} for each in (here, there)]
+    if "minor" in (os.environ.get(_RAYS_LEVEL), there.get(_RAYS_LEVEL)):
         for each in compared:
             each["Python"] = each["Python"].rpartition(".")[0]
-    if compared[0] == compared[1]:
+    differ = [name for name in _COMPARED if compared[0][name] != compared[1][name]]
+    if not differ:
         return ""
-    mend = (
-        f"pip install ray=={here['Ray']} raytune-edge=={here['raytune_edge']}"
-        f"  # under Python {here['Python']}, then start its node again"
-    )
     return (
         f"expected one version of everything on all nodes: {_told(here)} here on "
-        f"{socket.gethostname()}, got {_told(there)} on {host}; on {host} run\n    {mend}"
+        f"{socket.gethostname()}, got {_told(there)} on {host}; on {host} run\n"
+        f"    {_mend(here, differ)}  # then start its node again"
     )
 
 
 def _told(versions: Versions) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+    return ", ".join(f"{name} {versions[name]}" for name in _COMPARED)
+
+
+def _mend(here: Versions, differ: list[str]) -> str:
+    """Of the repository's folder: the package is built there, and lies in no registry."""
+    ours = here["raytune_edge"]
+    if "Python" in differ:
+        return f"cluster/node-setup.sh {here['Python']} {ours}"
+    commands = {
+        "Ray": f"pip install ray=={here['Ray']}",
+        "raytune_edge": f"pip install --no-deps dist/raytune_edge-{ours}-py3-none-any.whl",
+    }
+    return " && ".join(commands[name] for name in differ)
 
 
 def check_nodes() -> None:
@@ -103,6 +119,7 @@ def check_nodes() -> None:
     ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
     for reference in silent:
         logger.warning("%s did not tell its versions in %g s", asked[reference], ANSWER_S)
+        ray.cancel(reference, force=True)  # else it waits there for the whole run
     told = []
     for reference in ready:
         try:

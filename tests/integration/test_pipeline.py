@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipeline import share_off
 
 PIPELINE = Path(__file__).parents[2] / "benchmarks" / "pipeline.py"
 RETRAIN_S = 60.0
@@ -40,3 +41,8 @@ def test_all_devices_of_both_hosts_work_and_none_fails(found: Any) -> None:
     for each in found:
         assert each["devices"] == 4
         assert each["failed"] == 0
+
+
+def test_shares_of_the_work_are_compared_between_the_devices() -> None:
+    assert share_off([10.0, 10.0, 10.0, 10.4]) == pytest.approx(0.04)
+    assert share_off([9.0, 10.0, 10.0, 10.0]) == pytest.approx(1 / 9)  # 3 % beyond the mean

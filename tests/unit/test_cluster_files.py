@@ -1,6 +1,9 @@
 """The files in cluster/: Ray's schema, linters, one version everywhere, and no secret in any."""
 
+import ast
 import copy
+import importlib.metadata
+import itertools
 import os
 import re
 import shutil
@@ -11,15 +14,42 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.autoscaler._private.constants import AUTOSCALER_UTILIZATION_SCORER_KEY
+from ray.autoscaler._private.node_provider_availability_tracker import (
+    NodeProviderAvailabilityTracker,
+)
+from ray.autoscaler._private.resource_demand_scheduler import ResourceDemandScheduler
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler.node_launch_exception import NodeLaunchException
 
+import raytune_edge
 from raytune_edge import __version__
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
 YAMLS = sorted(CLUSTER.glob("*.yaml"))
 SCRIPTS = sorted(CLUSTER.rglob("*.sh"))
 DOCKERFILES = sorted(CLUSTER.rglob("Dockerfile"))
+UNITS = sorted(CLUSTER.rglob("*.service"))
 BIN = Path(sys.executable).parent
+PACKAGE = Path(raytune_edge.__file__).parent
+OF_THE_CHILD = {path.stem for path in (PACKAGE / "runtimes" / "worker").glob("*.py")}
+"""Its files import each other by these names."""
+
+
+def imports_of(path: Path) -> set[str]:
+    """Dotted names that a file imports, TYPE_CHECKING blocks left out."""
+    found: set[str] = set()
+    todo: list[ast.AST] = [ast.parse(path.read_text())]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        todo.extend(ast.iter_child_nodes(node))
+    return found
 
 
 def names(path: Path) -> str:
@@ -87,20 +117,61 @@ def test_one_python_and_one_version_everywhere() -> None:
     assert f'python_version == "{python.rpartition(".")[0]}"' in constrained
 
 
-def test_spots_come_first_and_their_stand_ins_are_the_same_machines() -> None:
+def test_spots_and_their_stand_ins_are_the_same_machines() -> None:
     types = copy.deepcopy(load(CLUSTER / "aws-gpu.yaml")["available_node_types"])
     spot, demand = types["trainer-spot"], types["trainer-on-demand"]
-    assert spot.pop("priority") > demand.pop("priority")
     assert spot["node_config"].pop("InstanceMarketOptions") == {"MarketType": "spot"}
     assert spot == demand
     assert types["head"]["resources"] == {"CPU": 0}
+    assert "IamInstanceProfile" in demand["node_config"]  # Ray lets the head alone into a bucket
 
 
-@pytest.mark.parametrize("path", [*YAMLS, CLUSTER / "local.sh"], ids=names)
+@pytest.mark.parametrize(
+    ("refused", "asked"),
+    [
+        ({}, "trainer-spot"),
+        ({"trainer-spot": 1000}, "trainer-on-demand"),
+        ({"trainer-spot": 1000, "trainer-on-demand": 1010}, "trainer-spot"),
+        ({"trainer-spot": 1010, "trainer-on-demand": 1000}, "trainer-on-demand"),
+        ({"trainer-spot": 1000 - 31 * 60}, "trainer-spot"),
+    ],
+    ids=["at first", "no spot", "neither: in turns", "and the other's turn", "half an hour later"],
+)
+def test_where_aws_has_no_spot_it_is_asked_for_one_on_demand(
+    refused: dict[str, int], asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own scheduler, with what the head of aws-gpu.yaml is started with."""
+    config = prepare_config(load(CLUSTER / "aws-gpu.yaml"))
+    (start,) = (each for each in config["head_start_ray_commands"] if "ray start" in each)
+    told = dict(re.findall(r"\b(\w+)=(\S+?);?\s", start.partition("ray start")[0]))
+    assert told["RAY_enable_autoscaler_v2"] == "0"
+    assert told["PYTHONPATH"] == "$HOME/raytune-edge/cluster"
+    monkeypatch.syspath_prepend(CLUSTER)
+    monkeypatch.setenv(AUTOSCALER_UTILIZATION_SCORER_KEY, told[AUTOSCALER_UTILIZATION_SCORER_KEY])
+    types = config["available_node_types"]
+    scheduler = ResourceDemandScheduler(None, types, config["max_workers"], "head", 1.0)
+    tracker = NodeProviderAvailabilityTracker(timer=lambda: 1020.0)
+    for name, when in refused.items():
+        error = NodeLaunchException("InsufficientInstanceCapacity", "none left", None)
+        tracker.update_node_availability(name, when, error)
+    for name in set(types) - set(refused):
+        tracker.update_node_availability(name, 1000, None)
+    launched, _ = scheduler.get_nodes_to_launch(
+        [], {}, [{"CPU": 1.0, "GPU": 1.0}], {}, [], {}, [], tracker.summary()
+    )
+    assert launched == {"head": 1, asked: 1}
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted({*YAMLS, *SCRIPTS, *UNITS, *DOCKERFILES} - {CLUSTER / "node-env.sh"}),
+    ids=names,
+)
 def test_its_top_says_what_to_fill_in_and_what_it_costs(path: Path) -> None:
-    top = path.read_text().partition("\n\n")[0] + path.read_text()[:2000]
-    assert "# FILL IN" in top
-    assert "# COSTS" in top
+    lines = path.read_text().splitlines()
+    top = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    for title in ("# FILL IN ", "# COSTS "):
+        assert [line for line in top if line.startswith(title)]
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=names)
@@ -113,13 +184,14 @@ def test_the_dockerfiles_linter_finds_nothing(path: Path) -> None:
     assert ran(BIN / "hadolint", "--no-color", path) == ""
 
 
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", UNITS, ids=names)
+def test_systemd_accepts_the_unit(path: Path, tmp_path: Path) -> None:
     """Where there is a systemd; its program is looked for on this host, so another stands in."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze: apt install systemd")
-    unit = tmp_path / "raytune-edge-ncs.service"
-    text = (CLUSTER / "ncs-host" / unit.name).read_text()
-    unit.write_text(re.sub(r"(?m)^ExecStart=.*", f"ExecStart={shutil.which('true')}", text))
+    unit = tmp_path / path.name
+    text = path.read_text()
+    unit.write_text(re.sub(r"(?m)^(ExecStart=)\S+", rf"\1{shutil.which('true')}", text))
     assert ran("systemd-analyze", "verify", unit) == ""
     unit.write_text(text.replace("[Service]", "[Service]\nRestrat=always"))
     verify = subprocess.run(
@@ -128,14 +200,34 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert "Restrat" in verify.stderr
 
 
-@pytest.mark.parametrize(
-    ("environment", "told"),
-    [
-        ({}, "expected the head as host:port"),
-        ({"HEAD": "127.0.0.1:1"}, "no Neural Compute Stick 2 is plugged in"),
-    ],
-    ids=["no head", "no stick"],
-)
-def test_a_host_that_cannot_join_says_why(environment: dict[str, str], told: str) -> None:
-    path = {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    assert told in ran(CLUSTER / "ncs-host" / "join.sh", env=path | environment)
+@pytest.mark.parametrize("path", UNITS, ids=names)
+def test_a_unit_is_there_for_good_and_asks_no_new_systemd(path: Path) -> None:
+    """Debian 11 has 247, where a credential's folder is in the environment only."""
+    text = path.read_text()
+    for line in ("Restart=always", "StartLimitIntervalSec=0", "WantedBy=multi-user.target"):
+        assert line in text.splitlines()
+    assert "%d" not in text
+
+
+def test_what_the_host_of_a_device_imports_is_what_it_installs() -> None:
+    """All that doctor, actor and measuring child may import, also within their functions."""
+    todo = {"doctor", "devices", "runtimes", "runtimes.worker.modern", "ncs2.checking"}
+    seen: set[str] = set()
+    others: set[str] = set()
+    while todo:
+        module = todo.pop()
+        seen.add(module)
+        base = PACKAGE.joinpath(*module.split("."))
+        path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        if not path.exists():
+            continue  # a name, no module
+        for name in imports_of(path):
+            package, _, rest = name.partition(".")
+            if package != PACKAGE.name:
+                others.add(package)
+            elif rest and rest not in seen:
+                todo.add(rest)
+    listed = (CLUSTER / "ncs-host" / "requirements.txt").read_text()
+    required = set(re.findall(r"^(\w+)$", listed, re.M))
+    assert others - sys.stdlib_module_names - {"google"} - OF_THE_CHILD == required
+    assert "protobuf" in " ".join(importlib.metadata.requires("onnx") or [])  # google.protobuf
