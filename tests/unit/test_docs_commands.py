@@ -17,7 +17,18 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OTHERS = {
     *("cd", "chmod", "cp", "docker", "echo", "export", "install", "ip", "journalctl", "lsusb"),
-    *("mkdir", "modprobe", "pip", "pyenv", "scp", "ssh", "sudo", "systemctl", "tensorboard"),
+    *(
+        "mkdir",
+        "modprobe",
+        "pip",
+        "pyenv",
+        "scp",
+        "source",
+        "ssh",
+        "sudo",
+        "systemctl",
+        "tensorboard",
+    ),
     *("udevadm", "useradd", "usermod", "uv", "wandb"),
 }
 """Programs whose command lines are not looked at."""
