@@ -6,7 +6,10 @@
 
 Each host is an sshd on a loopback address of its own, with its own processes, home, /tmp and host
 name: the launcher's `ray stop`, which ends every Ray that it sees, sees none but its host's. All
-of it is within namespaces that end with this script. Prints one JSON object: what was seen.
+of it is within namespaces that end with this script. Tried are `ray up`, with node-setup.sh that
+installs the package on each host (a stand-in for uv takes what the package needs from this
+checkout's environment, so that no registry is asked), `ray exec` of the smoke example, and
+onprem-down.sh. Prints one JSON object: what was seen; ends with 1 if that is not what it should be.
 """
 
 import json
@@ -15,10 +18,12 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -26,7 +31,22 @@ import raytune_edge
 
 ROOT = Path(__file__).parents[2]
 VENV = Path(sys.prefix)
+INSTALLED = "raytune-edge/venv/lib/python3.*/site-packages/raytune_edge"
 HOSTS = {"head": "127.0.0.2", "trainer": "127.0.0.3", "stickhost": "127.0.0.4"}
+UV = f"""#!/usr/bin/env bash
+set -e
+venv=$HOME/raytune-edge/venv
+if [ "$1" = venv ]; then
+    rm -rf "$venv"
+    "{VENV}/bin/python" -m venv --without-pip "$venv"
+    echo "{sysconfig.get_path("purelib")}" >"$(echo "$venv"/lib/python3.*/site-packages)/needed.pth"
+    sed "1s|.*|#!$venv/bin/python|" "{VENV}/bin/ray" >"$venv/bin/ray"
+    chmod +x "$venv/bin/ray"
+else
+    "{VENV}/bin/python" -m pip --quiet --python "$venv/bin/python" install \\
+        --no-index --no-deps "${{@: -1}}"
+fi
+"""
 HOST_SCRIPT = """
 set -e
 hostname $1
@@ -36,7 +56,10 @@ mount --bind $2/hosts /etc/hosts
 mkdir -p /run/sshd
 exec /usr/sbin/sshd -D -e -f $2/sshd_config
 """
-SMOKE = "python raytune-edge/examples/cifar10_resnet56_cluster.py --smoke-test --address auto"
+SMOKE = (
+    "python raytune-edge/examples/cifar10_resnet56_cluster.py --smoke-test --address auto "
+    "--storage {}/storage"
+)
 
 
 def run(*command: str | Path, limit_s: float = 400.0) -> str:
@@ -59,9 +82,12 @@ def run(*command: str | Path, limit_s: float = 400.0) -> str:
 def start_host(name: str, folder: Path, public_key: str) -> subprocess.Popen[bytes]:
     """An sshd in namespaces of its own."""
     home = folder / "home"
-    (home / "raytune-edge").mkdir(parents=True)
-    (home / "raytune-edge" / "venv").symlink_to(VENV)
-    (home / ".bashrc").write_text("export NCS_UNITS=1\n" if name == "stickhost" else "")
+    uv = home / "raytune-edge" / "uv" / "bin" / "uv"
+    uv.parent.mkdir(parents=True)
+    uv.write_text(UV)
+    uv.chmod(0o755)
+    told = "export NCS_UNITS=1 DEVICE=CPU\n" if name == "stickhost" else ""
+    (home / ".bashrc").write_text(told)
     (folder / "tmp").mkdir(mode=0o777)
     (folder / "passwd").write_text(
         f"root:x:0:0::{home}:/bin/bash\nsshd:x:100:65534::/:/bin/false\n"
@@ -99,7 +125,7 @@ def cluster_file(folder: Path) -> Path:
     head, *workers = HOSTS.values()
     config["provider"] |= {"head_ip": head, "worker_ips": workers}
     config["auth"] = {"ssh_user": "root", "ssh_private_key": str(folder / "key")}
-    (folder / "dist").mkdir()
+    run(VENV / "bin" / "python", "-m", "build", "--wheel", "--no-isolation", "-o", folder / "dist")
     mounts = config["file_mounts"]
     mounts |= {
         "~/raytune-edge/dist": str(folder / "dist"),
@@ -114,8 +140,8 @@ def cluster_file(folder: Path) -> Path:
     return path
 
 
-def main() -> None:
-    seen: dict[str, object] = {}
+def main() -> int:
+    seen: dict[str, Any] = {}
     run("ip", "link", "set", "lo", "up")
     folder = Path(tempfile.mkdtemp(prefix="ray_up-", dir="/var/tmp"))  # a host has its own /tmp
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key")
@@ -127,7 +153,6 @@ def main() -> None:
     os.environ["HOME"] = str(folder)
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / "token")
-    os.environ["RAY_UP_enable_autoscaler_v2"] = "0"  # noqa: SIM112
     os.environ["PATH"] = f"{VENV}/bin:{os.environ['PATH']}"
     ray = VENV / "bin" / "ray"
     path = cluster_file(folder)
@@ -139,10 +164,13 @@ def main() -> None:
         seen["nodes"] = sorted(line for line in told if line.startswith("NODE "))
         seen["all_joined_s"] = round(time.monotonic() - start, 1)
         start = time.monotonic()
-        told = run(ray, "exec", path, SMOKE).splitlines()
+        told = run(ray, "exec", path, SMOKE.format(folder)).splitlines()
         seen["smoke"] = [line for line in told if line.startswith(("measuring on", "results:"))]
         seen["smoke_s"] = round(time.monotonic() - start, 1)
         seen["running"] = len(processes())
+        seen["installed"] = sorted(
+            name for name in HOSTS if list((folder / name / "home").glob(INSTALLED))
+        )
         start = time.monotonic()
         run(ROOT / "cluster/onprem-down.sh", path)
         seen["down_s"] = round(time.monotonic() - start, 1)
@@ -154,6 +182,23 @@ def main() -> None:
             host.wait()
         shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps(seen, indent=2))
+    return int(not is_well(seen))
+
+
+def is_well(seen: dict[str, Any]) -> bool:
+    """Three nodes, of which one has a device and trains nobody; a search on them; nothing left."""
+    offered = {host: (cpus > 0, units) for _, host, _, cpus, units in map(split, seen["nodes"])}
+    return (
+        offered == {"head": (True, 0), "trainer": (True, 0), "stickhost": (False, 1)}
+        and seen["installed"] == sorted(HOSTS)
+        and any(line.startswith("results:") for line in seen["smoke"])
+        and not seen["left"]
+    )
+
+
+def split(line: str) -> tuple[str, str, str, float, float]:
+    title, host, alive, cpus, units = line.split()
+    return title, host, alive, float(cpus), float(units)
 
 
 NODES = """python -c '
@@ -163,9 +208,10 @@ deadline = time.monotonic() + 90
 while len(ray.nodes()) < 3 and time.monotonic() < deadline:
     time.sleep(0.5)
 for node in ray.nodes():
-    print("NODE", node["NodeManagerHostname"], node["Alive"], node["Resources"].get("ncs", 0))
+    offered = [node["Resources"].get(name, 0) for name in ("CPU", "ncs")]
+    print("NODE", node["NodeManagerHostname"], node["Alive"], *offered)
 '"""
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

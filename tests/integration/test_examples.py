@@ -2,12 +2,17 @@
 
 import csv
 import hashlib
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from raytune_edge.config import Timing
+from raytune_edge.runtimes import Instrument
+from raytune_edge.testing import FakeDevice
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
@@ -52,3 +57,24 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_done(tmp_pat
     assert "OutputError" in done.stderr
     assert str(blocked / "runs") in done.stderr
     assert "unpruned" not in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["", "file://"], ids=["a path", "a URI"])
+def test_the_budget_stays_when_a_search_is_begun_again(kind: str, tmp_path: Path) -> None:
+    """Half of a measurement that is kept beside the search, and not of a new one."""
+    path = EXAMPLES[0].with_name("cifar10_resnet56_cluster.py")
+    example = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(example)
+    example.loader.exec_module(module)
+    instrument = Instrument(FakeDevice(latency_ms=float, any_model=True).spec())
+    timing = Timing(warmup_requests=0, warmup_s=0.0, min_s=0.0, throughput_s=0.0)
+    figures = iter([b"1.5", b"9.5"])
+    try:
+        for _ in range(2):
+            kept = module.measured_once(
+                f"{kind}{tmp_path}/runs/resnet56/unpruned.json",
+                lambda: instrument.measure(next(figures), timing),
+            )
+            assert kept.latency_p50_ms == pytest.approx(1.5, rel=0.01)
+    finally:
+        instrument.close()
