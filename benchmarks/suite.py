@@ -182,7 +182,7 @@ def run(benchmark: Benchmark) -> bool:
         "command": " ".join(benchmark.command),
         "minutes": round((time.time() - started) / 60, 1),
         "machine": machine,
-        "printed": [line for line in lines if not line.startswith("{")],
+        "printed": [line for line in lines if not line.startswith("{") and "(raylet)" not in line],
         "told": told,
     }
     KEPT.mkdir(exist_ok=True)
@@ -212,7 +212,7 @@ def section(benchmark: Benchmark) -> str:
             f"- {'met' if met(kept['told']) else '**not met**'}: {goal}"
             for goal, met in benchmark.goals.items()
         ),
-        "```text\n" + "\n".join(kept["printed"]).strip() + "\n```",
+        "```text\n" + "\n".join(kept["printed"]).strip("\n") + "\n```",
         f"`{kept['command']}` at {machine['commit'] or 'no commit'}: {kept['minutes']} minutes "
         f"from {machine['taken_at']}, load {machine['load']} before, on {name_of(machine)}.",
     ]
