@@ -26,8 +26,8 @@ print(json.dumps([[each.device_id.partition("/")[2] for each in status.devices],
 
 
 def processes() -> list[tuple[str, str]]:
-    """Session and command of each that has not ended."""
-    rows = subprocess.check_output(["ps", "-e", "-o", "sid=,args="], text=True).splitlines()
+    """Session and command of each that has not ended; -ww, else what is told may be cut short."""
+    rows = subprocess.check_output(["ps", "-eww", "-o", "sid=,args="], text=True).splitlines()
     rows = [row for row in rows if "<defunct>" not in row]
     return [(session, args) for session, _, args in (row.strip().partition(" ") for row in rows)]
 
