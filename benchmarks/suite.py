@@ -27,7 +27,8 @@ WIDEST = 160
 HEAD = """\
 # Benchmark results
 
-Made by `make bench` from what the scripts in `benchmarks/` printed; don't edit. Each figure
+Made by `make bench` from what the scripts in `benchmarks/` printed; don't edit. Remarks below a
+figure were added by hand, to its file in `results/`. Each figure
 compares within one run, on the machine that is named; between machines only ratios tell something.
 """
 
@@ -222,6 +223,7 @@ def section(benchmark: Benchmark) -> str:
         "```text\n" + "\n".join(kept["printed"]).strip("\n") + "\n```",
         f"`{kept['command']}` at {machine['commit'] or 'no commit'}: {kept['minutes']} minutes "
         f"from {machine['taken_at']}, load {machine['load']} before, on {name_of(machine)}.",
+        kept.get("remark", ""),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
