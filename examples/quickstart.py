@@ -22,7 +22,6 @@ os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_
 import ray
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter
-from ray.tune.search.hyperopt import HyperOptSearch
 
 import raytune_edge as rte
 from raytune_edge.analysis import best_trial, prepare_folder
@@ -70,9 +69,9 @@ def make_tuner(
             str(experiment), trainable, resume_unfinished=True, resume_errored=True
         )
     space = rte.search_space(recipe)
-    known_starts = [rte.unpruned_point(space), dict.fromkeys(space, 0.5)]
-    search = HyperOptSearch(
-        points_to_evaluate=known_starts, n_initial_points=6, random_state_seed=0
+    known_starts = [rte.unpruned_point(space), rte.uniform_point(space, 0.5)]
+    search = rte.FrontSearch(
+        recipe, points_to_evaluate=known_starts, n_initial_points=6, random_state_seed=0
     )
     return tune.Tuner(
         trainable,

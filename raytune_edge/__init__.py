@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from raytune_edge.objective import Objective
     from raytune_edge.records import Measurement
     from raytune_edge.search import FrontSearch, FrontStopper, StoredLatencies
-    from raytune_edge.space import search_space, unpruned_point
+    from raytune_edge.space import search_space, uniform_point, unpruned_point
     from raytune_edge.task import Loaders, Task
     from raytune_edge.trial import prune_and_retrain
 
@@ -63,6 +63,7 @@ _MODULE_OF = {
     "report": "analysis",
     "search_space": "space",
     "to_frame": "analysis",
+    "uniform_point": "space",
     "unpruned_point": "space",
     "verify_bundle": "analysis",
     "write_results": "analysis",
@@ -100,6 +101,7 @@ __all__ = [
     "tasks",
     "testing",
     "to_frame",
+    "uniform_point",
     "unpruned_point",
     "verify_bundle",
     "write_results",

@@ -160,8 +160,8 @@ def search_space(
 
     Raises:
         ValueError: For an unknown ``by`` or ``kinds``.
-        PlanError: If nothing is left to search, or ``grid`` has a count that the recipe's rounding
-            can't give.
+        PlanError: If nothing is left to search, ``grid`` names a group that the task has not, or
+            has a count that the recipe's rounding can't give.
     """
     from ray import tune
 
@@ -174,6 +174,12 @@ def search_space(
         if value not in choices:
             raise ValueError(f"search_space({name}=...): expected one of {choices}, got {value!r}")
     groups = prunable_groups(recipe.task.baseline(), recipe.task.example())
+    grid = grid or {}
+    if unknown := set(grid) - {group.name for group in groups}:
+        raise PlanError(
+            f"search_space(grid=...): the task has no groups {sorted(unknown)}; it has "
+            f"{[group.name for group in groups]}"
+        )
     bounds = dict.fromkeys((group.name for group in groups), 1.0)
     paying = bounds.keys()
     if sensitivity is not None:
@@ -196,7 +202,7 @@ def search_space(
             offered = [
                 counts_to_ratios(groups.named(group), grid[group], recipe.round_to, recipe.min_keep)
                 for group, _, _ in grids
-                if grid and group in grid
+                if group in grid
             ]
             if offered:
                 shared = [each for each in set.intersection(*offered) if each <= bound + 1e-6]

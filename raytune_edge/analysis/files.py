@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyarrow.fs import FSSpecHandler
 
 __all__ = ["FILES", "checkpoint_folder", "checkpoint_uri", "read_json"]
 
@@ -17,9 +18,17 @@ FILES = ("model.onnx", "plan.json", "state_dict.pt", "measurement.json", "manife
 
 
 def checkpoint_uri(checkpoint: Any) -> str:
-    """Where a Tune ``Checkpoint`` lies: a path, or a URI if that is not on this machine."""
-    kind = checkpoint.filesystem.type_name
-    return str(checkpoint.path) if kind == "local" else f"{kind}://{checkpoint.path}"
+    """Where a Tune ``Checkpoint`` lies: a path, or a URI if that is not on this machine.
+
+    A file system that fsspec brings is named by its protocol; what else it was made with, such as
+    an endpoint, no URI tells.
+    """
+    filesystem, path = checkpoint.filesystem, str(checkpoint.path)
+    if filesystem.type_name == "local":
+        return path
+    if isinstance(getattr(filesystem, "handler", None), FSSpecHandler):
+        return str(filesystem.handler.fs.unstrip_protocol(path))
+    return f"{filesystem.type_name}://{path}"
 
 
 @contextmanager

@@ -36,16 +36,13 @@ from raytune_edge.errors import (
 )
 from raytune_edge.records import Measurement
 from raytune_edge.runtimes import DeviceFacts, DeviceSpec, Instrument
+from raytune_edge.runtimes.samples import Sample
 
-__all__ = ["CallerLostError", "DeviceActor", "DeviceLine", "Opened", "Sample", "pack"]
+__all__ = ["CallerLostError", "DeviceActor", "DeviceLine", "Opened", "pack"]
 
 logger = logging.getLogger(__name__)
 
-Array = np.ndarray[Any, Any]
-Sample = tuple[Array, Array]
-"""Images (N, C, H, W) and labels (N,)."""
-
-Payload = tuple[Array, Sample | None]
+Payload = tuple[np.ndarray[Any, Any], Sample | None]
 """ONNX bytes as an array, and the sample to take the accuracy from; travels by reference."""
 
 _QUIET_LIMIT_S = 10.0

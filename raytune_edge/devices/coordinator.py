@@ -19,6 +19,7 @@ from raytune_edge.devices.status import PoolStatus
 from raytune_edge.devices.stores import Stores
 from raytune_edge.devices.unit import Unit
 from raytune_edge.errors import DeviceError, NoDeviceError
+from raytune_edge.records import Measurement
 from raytune_edge.runtimes import DeviceFacts, DeviceSpec
 
 __all__ = ["Coordinator", "PoolSettings"]
@@ -112,14 +113,18 @@ class Coordinator:
             await asyncio.sleep(0.05)
         return await self.status("")
 
+    async def kept(self, order: Order) -> Measurement | None:
+        """What the store answers; a device that takes the order asks it once more."""
+        for facts in self._facts():
+            if (kept := await self._stores.get(order, facts)) is not None:
+                return kept
+        return None
+
     async def measure(self, order: Order) -> Answer:
         """Answer with a measurement or a typed error, as a value."""
         if self._ended:
             return DeviceError("the pool was closed")
         self._experiments.join(order.experiment, order.job)
-        for facts in self._facts():
-            if (kept := await self._stores.get(order, facts)) is not None:
-                return kept
         return await self._desk.measure(order)
 
     async def status(self, experiment: str) -> PoolStatus:

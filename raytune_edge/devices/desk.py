@@ -29,14 +29,13 @@ class Order:
     """A request as it travels to the pool.
 
     Attributes:
-        payload: Reference to ONNX bytes and sample; the pool passes it on without fetching it.
         experiment: Whose it is; ``job`` is the driver's id in Ray.
         use_store: Whether a kept record may answer.
         store: Folder of the store; "" for none.
         max_age_s: Oldest record that may answer; None for any.
+        payload: Reference to ONNX bytes and sample; the pool passes it on without fetching it.
     """
 
-    payload: Any
     timing: Timing
     signature: str
     priority: int
@@ -45,6 +44,12 @@ class Order:
     use_store: bool
     store: str = ""
     max_age_s: float | None = None
+    payload: Any = None
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether it is worth asking the store."""
+        return bool(self.use_store and self.store and self.signature)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
+import dataclasses
 import logging
+from concurrent import futures
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -12,13 +13,14 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from raytune_edge.config import Timing
-from raytune_edge.devices.actor import Sample, pack
+from raytune_edge.devices.actor import pack
 from raytune_edge.devices.causes import last_line, told
 from raytune_edge.devices.desk import Order
 from raytune_edge.devices.status import PoolStatus
 from raytune_edge.errors import DeviceError, RaytuneEdgeError
 from raytune_edge.records import Measurement
 from raytune_edge.runtimes import check_model_bytes
+from raytune_edge.runtimes.samples import Sample, check_sample
 
 __all__ = ["NAMESPACE", "DevicePool", "Pending", "actor_name", "ask"]
 
@@ -30,13 +32,13 @@ NAMESPACE = "raytune_edge"
 class Pending:
     """A request that has been sent; its answer comes when a device has measured the model."""
 
-    def __init__(self, reference: ray.ObjectRef[Any], resource: str) -> None:
-        self._future: concurrent.futures.Future[Any] = reference.future()
+    def __init__(self, answer: futures.Future[Any], resource: str) -> None:
+        self._answer = answer
         self._resource = resource
 
     def done(self) -> bool:
         """Whether the answer is here: `result` will not wait. Cheap, and never raises."""
-        return self._future.done()
+        return self._answer.done()
 
     def result(self, timeout_s: float | None = None) -> Measurement:
         """Wait for the answer.
@@ -49,8 +51,8 @@ class Pending:
                 `result` may be called again.
         """
         try:
-            answer = self._future.result(timeout_s)
-        except concurrent.futures.TimeoutError:
+            answer = self._answer.result(timeout_s)
+        except futures.TimeoutError:
             raise TimeoutError(f"no answer yet after {timeout_s:g} s; ask again later") from None
         except RayError as error:
             _raise_as_ours(error, self._resource)
@@ -91,7 +93,9 @@ class DevicePool:
         priority: int = 0,
         sample: Sample | None = None,
     ) -> Pending:
-        """Send a model to be measured, and don't wait.
+        """Send a model to be measured, and don't wait for a device.
+
+        Where a kept measurement answers, the model does not travel.
 
         Args:
             onnx_bytes: The model, weights included.
@@ -105,11 +109,12 @@ class DevicePool:
 
         Raises:
             UnsupportedModelError: If the bytes are none, or too many; they don't travel then.
+            ValueError: If the sample is no images with as many labels.
             DeviceError: If the pool is gone.
         """
         check_model_bytes(onnx_bytes)
+        sample = None if sample is None else check_sample(sample)
         order = Order(
-            payload=ray.put(pack(onnx_bytes, sample)),
             timing=timing or Timing(),
             signature=signature,
             priority=priority,
@@ -119,9 +124,14 @@ class DevicePool:
             store=self.store,
             max_age_s=self.max_age_s,
         )
+        if order.may_be_kept and (kept := self._ask("kept", order)) is not None:
+            known: futures.Future[Any] = futures.Future()
+            known.set_result(kept)
+            return Pending(known, self.resource)
+        order = dataclasses.replace(order, payload=ray.put(pack(onnx_bytes, sample)))
         reference = self._coordinator().measure.remote(order)
         logger.info("%d bytes of ONNX are sent to the devices", len(onnx_bytes))
-        return Pending(reference, self.resource)
+        return Pending(reference.future(), self.resource)
 
     def measure(self, onnx_bytes: bytes, **settings: Any) -> Measurement:
         """Measure a model and wait for it: `submit`, then `Pending.result`."""

@@ -52,7 +52,7 @@ class Stores:
                 max_age_s=order.max_age_s,
             )
 
-        return await self._ask(order, get) if order.use_store else None
+        return await self._ask(order, get) if order.may_be_kept else None
 
     async def put(self, order: Order, measurement: Measurement) -> None:
         """Keep a measurement where its experiment wants it."""

@@ -115,3 +115,10 @@ def test_the_space_offers_only_the_counts_of_the_grid(task: Any, by: Any) -> Non
 def test_a_grid_of_another_rounding_is_refused(task: Any) -> None:
     with pytest.raises(PlanError, match=r"never keeps \[20\].*channel_grid\(task, round_to=8"):
         search_space(Recipe(task=task), grid={"plain": (20, 64)})
+
+
+def test_a_grid_of_another_network_is_refused(task: Any) -> None:
+    with pytest.raises(
+        PlanError, match=r"has no groups \['conv1'\]; it has \['stem', 'plain', 'wide'\]"
+    ):
+        search_space(Recipe(task=task), grid={"plain": (16, 64), "conv1": (16, 64)})

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -158,6 +159,23 @@ def test_the_store_answers_for_equal_signatures_until_asked_afresh(
     assert again.taken_at == first.taken_at < fresh.taken_at
 
 
+def test_a_model_whose_measurement_is_kept_does_not_travel(
+    connect: Callable[..., DevicePool],
+    model: ExportedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = connect(FakeDevice(), store=tmp_path)
+    put = Mock(wraps=ray.put)
+    monkeypatch.setattr(ray, "put", put)
+    assert not pool.measure(model.onnx, signature=model.signature).cached
+    assert put.call_count == 1
+    kept = pool.submit(model.onnx, signature=model.signature)
+    assert kept.done()
+    assert kept.result().cached
+    assert put.call_count == 1
+
+
 def test_a_pool_is_found_again_and_used_from_a_task(
     connect: Callable[..., DevicePool], model: ExportedModel
 ) -> None:
@@ -196,7 +214,7 @@ def test_an_error_within_the_pool_is_not_called_its_end(
     pool = connect(FakeDevice())
     wrong = ray.get_actor(actor_name("ncs"), namespace=NAMESPACE).measure.remote(None)
     with pytest.raises(DeviceError, match="is there, but went wrong itself: AttributeError: "):
-        Pending(wrong, "ncs").result(30.0)
+        Pending(wrong.future(), "ncs").result(30.0)
     assert pool.status().devices
 
 
@@ -295,6 +313,15 @@ def test_an_answer_may_be_waited_for_in_parts(
 def test_a_model_without_bytes_does_not_travel(connect: Callable[..., DevicePool]) -> None:
     with pytest.raises(UnsupportedModelError, match="0 bytes"):
         connect(FakeDevice()).submit(b"")
+
+
+def test_a_sample_that_is_none_is_refused_where_it_is_given(
+    connect: Callable[..., DevicePool], model: ExportedModel
+) -> None:
+    pool = connect(FakeDevice())
+    with pytest.raises(ValueError, match="a class number for each of the 2 images"):
+        pool.submit(model.onnx, sample=(np.zeros((2, 3, 2, 2), np.float32), np.zeros(3, int)))
+    assert pool.status().queue_length == 0
 
 
 def test_a_store_that_cannot_be_written_is_told(

@@ -82,14 +82,15 @@ def find_sticks(root: Path = Path("/")) -> list[Stick]:
     for device in (root / "sys/bus/usb/devices").glob("*"):
         # A stick may go or boot while it is looked at: then it is not there now.
         with contextlib.suppress(OSError, ValueError):
-            if _told(device, "idVendor") != _VENDOR or _told(device, "idProduct") not in _BOOTED:
+            product = _told(device, "idProduct")
+            if _told(device, "idVendor") != _VENDOR or product not in _BOOTED:
                 continue
             folders = tuple(device.with_name(name) for name in _names(device))
             found.append(
                 Stick(
                     socket=folders[0].name,
                     folders=folders,
-                    booted=_BOOTED[_told(device, "idProduct")],
+                    booted=_BOOTED[product],
                     speed_mbps=int(float(_told(device, "speed"))),
                     node=root
                     / "dev/bus/usb"

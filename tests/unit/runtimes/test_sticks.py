@@ -58,6 +58,21 @@ def test_a_device_that_goes_while_it_is_looked_at_is_not_there(tmp_path: Path) -
     assert find_sticks(tmp_path) == []
 
 
+def test_a_device_that_boots_while_it_is_looked_at_is_told_as_it_was_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug_in(tmp_path, "1-3")
+    read = sticks._told
+
+    def read_once(device: Path, name: str) -> str:
+        text = read(device, name)
+        (device / name).write_text("")
+        return text
+
+    monkeypatch.setattr(sticks, "_told", read_once)
+    assert [stick.booted for stick in find_sticks(tmp_path)] == [False]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
