@@ -13,6 +13,8 @@ PACKAGES = (
     *("raytune-edge", "ray", "torch", "torchvision", "nni", "torch-pruning", "onnx", "onnxruntime"),
     *("openvino", "hyperopt", "optuna", "numpy"),
 )
+WRITTEN = (":!benchmarks/results", ":!benchmarks/RESULTS.md", ":!docs/images")
+"""What benchmarks write into the checkout is no change of what they measure."""
 
 
 def machine() -> dict[str, object]:
@@ -29,10 +31,15 @@ def machine() -> dict[str, object]:
 
 
 def _commit() -> str:
-    """The checkout's, with a mark if something is not committed; "" outside of one."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    told = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
-    return told.stdout.strip()
+    """The checkout's, with a mark if code differs from it; "" outside of one."""
+    commit = _git("rev-parse", "--short", "HEAD").stdout.strip()
+    changed = commit and _git("diff", "--quiet", "HEAD", "--", ".", *WRITTEN).returncode
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).parents[1]
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=root)
 
 
 def _cpu() -> str:
