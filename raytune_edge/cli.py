@@ -97,7 +97,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    from raytune_edge.doctor.core import core_for
+    from raytune_edge.devices.by_hand import core_for
     from raytune_edge.runtimes import Instrument, device_spec, read_model
 
     timing = Timing(

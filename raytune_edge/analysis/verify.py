@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from raytune_edge.analysis.bundle import STICK_XML, agreement, check_files
 from raytune_edge.config import Timing
+from raytune_edge.devices.by_hand import core_for
 from raytune_edge.errors import DeviceError
 from raytune_edge.records import Measurement, within_noise
 from raytune_edge.runtimes import Instrument, device_spec
@@ -75,17 +77,24 @@ def verify_bundle(
     before = Measurement.from_dict(json.loads((folder / "measurement.json").read_text()))
     after, why_not = None, "not asked for"
     if measure:
-        timing = timing or _as_then(before)
-        instrument = Instrument(device_spec(before.device))
         try:
-            after = instrument.measure((folder / "model.onnx").read_bytes(), timing)
+            onnx_bytes = (folder / "model.onnx").read_bytes()
+            after = _measure(onnx_bytes, before.device, timing or _as_then(before))
         except DeviceError as error:
             why_not = str(error)
-        finally:
-            instrument.close()
     return Verified(
         files=len(manifest["sha256"]), outputs=outputs, before=before, after=after, why_not=why_not
     )
+
+
+def _measure(onnx_bytes: bytes, device: str, timing: Timing) -> Measurement:
+    with core_for(device, threads=timing.threads) as core:
+        instrument = Instrument(device_spec(device), core=core.cpu)
+        try:
+            made = instrument.measure(onnx_bytes, timing)
+        finally:
+            instrument.close()
+    return dataclasses.replace(made, flags=(*made.flags, core.doubt)) if core.doubt else made
 
 
 def _as_then(before: Measurement) -> Timing:

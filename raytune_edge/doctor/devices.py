@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from raytune_edge.doctor.core import core_for
+from raytune_edge.devices.by_hand import core_for
 from raytune_edge.doctor.finding import Finding
 from raytune_edge.errors import RaytuneEdgeError
 

@@ -42,12 +42,13 @@ def take(name: str, root: Path = Path("/")) -> Lock | None:
     """Take the lock called ``name``; None if somebody holds it.
 
     Raises:
-        NoDeviceError: If another user made the lock's file and lets nobody open it.
+        NoDeviceError: If its file cannot be made or opened, such as where another user made it and
+            lets nobody open it.
     """
     path = lock_file(name, root)
     try:
         descriptor = _open(path)
-    except PermissionError as error:
+    except OSError as error:
         raise NoDeviceError(_denied(path, error)) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,7 +71,9 @@ def _open(path: Path) -> int:
     return descriptor
 
 
-def _denied(path: Path, error: PermissionError) -> str:
+def _denied(path: Path, error: OSError) -> str:
+    if not isinstance(error, PermissionError):
+        return f"the lock {path} cannot be used ({error.strerror}); look at it with ls -l {path}"
     if not os.path.lexists(path):
         return f"the lock {path} cannot be made ({error.strerror}); sudo chmod 1777 {path.parent}"
     return (

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from raytune_edge.config import Timing
+from raytune_edge.devices.by_hand import Core, core_for
 from raytune_edge.devices.cores import ClaimedCore
 from raytune_edge.doctor import cluster, devices
 from raytune_edge.doctor.cluster import Offer, ray_findings
-from raytune_edge.doctor.core import Core, core_for
 from raytune_edge.doctor.devices import cpu_findings, device_findings, unseen_hardware
 from raytune_edge.doctor.finding import Finding
 from raytune_edge.doctor.sticks import stick_findings
@@ -266,13 +266,15 @@ def test_a_device_that_fails_or_is_missing_is_told_with_a_mend_of_its_own(
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[bool]]:
     """Two made-up cores; called with whether a pool has the quiet one."""
     cores = [frozenset({0}), frozenset({1})]
-    monkeypatch.setattr("raytune_edge.devices.cores.allowed_cores", lambda: cores)
+    monkeypatch.setattr("raytune_edge.devices.by_hand.allowed_cores", lambda: cores)
     released: list[bool] = []
 
     def claim(taken: bool) -> list[bool]:
         lock = SimpleNamespace(release=lambda: released.append(True))
         claimed = None if taken else ClaimedCore(cpus=cores[1], locks=(lock,))
-        monkeypatch.setattr("raytune_edge.devices.cores.claim_core", lambda allowed, units: claimed)
+        monkeypatch.setattr(
+            "raytune_edge.devices.by_hand.claim_core", lambda allowed, units: claimed
+        )
         return released
 
     return claim

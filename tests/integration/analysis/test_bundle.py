@@ -125,6 +125,14 @@ def test_a_whole_bundle_verifies_and_is_measured_again(bundle: Path) -> None:
     assert f"{verified.after.latency_p50_ms:.3f} ms now" in str(verified)
 
 
+def test_it_is_measured_apart_from_the_pools_of_this_host(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raytune_edge.devices.by_hand.claim_core", lambda allowed, units: None)
+    verified = rte.verify_bundle(bundle, timing=QUICK)
+    assert "it has no core of its own: others may slow it" in str(verified)
+
+
 def test_a_device_that_is_not_here_is_said(bundle: Path) -> None:
     record = json.loads((bundle / "measurement.json").read_text()) | {"device": "NPU.7"}
     rewrite(bundle, "measurement.json", json.dumps(record).encode())

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from raytune_edge.devices.cores import allowed_cores, claim_core
 from raytune_edge.errors import NoDeviceError
 
 __all__ = ["Core", "core_for"]
@@ -34,8 +35,6 @@ def core_for(device: str, *, threads: int | None = 1) -> Iterator[Core]:
     Args:
         threads: Inference threads; a child with several needs as many cores, and gets them all.
     """
-    from raytune_edge.devices.cores import allowed_cores, claim_core
-
     cores = allowed_cores() if device == "CPU" else []
     if not cores:
         yield Core()
