@@ -188,7 +188,8 @@ def ask(reference: Any, resource: str) -> Any:
         RaytuneEdgeError: What the pool raised.
     """
     try:
-        return ray.get(reference)
+        # ray.get would lend the caller's CPU to others, and Ray starts one more process for it.
+        return reference.future().result()
     except RayError as error:
         _raise_as_ours(error, resource)
 

@@ -176,6 +176,21 @@ def test_a_model_whose_measurement_is_kept_does_not_travel(
     assert put.call_count == 1
 
 
+def test_who_waits_for_the_pool_keeps_its_cpu(
+    connect: Callable[..., DevicePool],
+    model: ExportedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a task ``ray.get`` lends it to others, and Ray starts one more process for them."""
+    pool = connect(FakeDevice(), store=tmp_path)
+    monkeypatch.setattr(ray, "get", Mock(side_effect=AssertionError("ray.get lends the CPU")))
+    for _ in range(2):
+        assert pool.measure(model.onnx, signature=model.signature).samples > 0
+    assert pool.quiet_cores() == set()  # the fake is no CPU
+    assert pool.status().queue_length == 0
+
+
 def test_a_pool_is_found_again_and_used_from_a_task(
     connect: Callable[..., DevicePool], model: ExportedModel
 ) -> None:
