@@ -11,10 +11,11 @@ benchmark may be run again alone. Progress goes to the screen. Nothing else shou
 import argparse
 import ast
 import json
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ HERE = Path(__file__).parent
 KEPT = HERE / "results"
 RESULTS = HERE / "RESULTS.md"
 WIDEST = 160
+_GOES_ON = re.compile(r"$|\t|\s*\[state-dump\]")
 
 HEAD = """\
 # Benchmark results
@@ -190,7 +192,7 @@ def run(benchmark: Benchmark) -> bool:
         "command": " ".join(benchmark.command),
         "minutes": round((time.time() - started) / 60, 1),
         "machine": machine,
-        "printed": [line for line in lines if not line.startswith("{") and "(raylet)" not in line],
+        "printed": without_ray(line for line in lines if not line.startswith("{")),
         "told": told,
     }
     KEPT.mkdir(exist_ok=True)
@@ -205,6 +207,16 @@ def split(lines: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         if line.startswith("{"):
             told |= json.loads(line)
     return told.pop("machine"), told
+
+
+def without_ray(lines: Iterable[str]) -> list[str]:
+    """The lines without what Ray tells of nodes and workers that ended, its long reports included."""
+    kept, in_report = [], False
+    for line in lines:
+        in_report = "(raylet)" in line or (in_report and _GOES_ON.match(line) is not None)
+        if not in_report:
+            kept.append(line)
+    return kept
 
 
 def section(benchmark: Benchmark) -> str:

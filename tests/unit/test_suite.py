@@ -59,3 +59,17 @@ def test_a_script_that_fails_keeps_what_was_kept(
     told = capfd.readouterr()
     assert "unrecognized arguments" in told.err
     assert "pool_cost ended with 2 and told nothing" in told.out
+
+
+def test_what_ray_tells_of_lost_nodes_is_no_figure() -> None:
+    told = [
+        "a",
+        "(raylet) a node has died:",
+        "",
+        "\t(1) it may be",
+        "    [state-dump] 1",
+        "",
+        "b",
+        "",
+    ]
+    assert suite.without_ray(told) == ["a", "b", ""]
