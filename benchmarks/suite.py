@@ -210,7 +210,7 @@ def split(lines: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def without_ray(lines: Iterable[str]) -> list[str]:
-    """The lines without what Ray tells of nodes and workers that ended, its long reports included."""
+    """The lines without what Ray tells of nodes that ended, its long reports included."""
     kept, in_report = [], False
     for line in lines:
         in_report = "(raylet)" in line or (in_report and _GOES_ON.match(line) is not None)
