@@ -97,8 +97,8 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _measure(arguments: argparse.Namespace) -> int:
-    from raytune_edge.devices.by_hand import core_for
-    from raytune_edge.runtimes import Instrument, device_spec, read_model
+    from raytune_edge.devices.by_hand import instrument_for
+    from raytune_edge.runtimes import read_model
 
     timing = Timing(
         precision=arguments.precision,
@@ -107,14 +107,10 @@ def _measure(arguments: argparse.Namespace) -> int:
         profile=arguments.profile,
     )
     onnx_bytes = read_model(arguments.model)
-    with core_for(arguments.device, threads=arguments.threads) as core:
-        if core.doubt:
-            print(f"raytune-edge measure: {core.doubt}", file=sys.stderr)
-        instrument = Instrument(device_spec(arguments.device), core=core.cpu)
-        try:
-            record = instrument.measure(onnx_bytes, timing)
-        finally:
-            instrument.close()
+    with instrument_for(arguments.device, threads=arguments.threads) as (instrument, doubt):
+        if doubt:
+            print(f"raytune-edge measure: {doubt}", file=sys.stderr)
+        record = instrument.measure(onnx_bytes, timing)
     print(json.dumps(record.to_dict(), indent=2) if arguments.json else _table(record))
     return 0
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from raytune_edge.analysis.bundle import STICK_XML, agreement, check_files
 from raytune_edge.config import Timing
-from raytune_edge.devices.by_hand import core_for
-from raytune_edge.errors import DeviceError
+from raytune_edge.devices.by_hand import instrument_for
+from raytune_edge.errors import BundleError, DeviceError
 from raytune_edge.records import Measurement, within_noise
-from raytune_edge.runtimes import Instrument, device_spec
 from raytune_edge.runtimes.ir import Agreement
 
 __all__ = ["Verified", "verify_bundle"]
@@ -66,11 +65,16 @@ def verify_bundle(
         measure: Whether to measure again, on a device of the same kind of this machine.
 
     Raises:
-        BundleError: If a file is missing or changed; it names the files.
+        BundleError: If a file is missing or changed, which it names, or it is no bundle.
         ParityError: If OpenVINO's network gives other outputs than the ONNX file.
     """
     folder = Path(path)
     manifest = check_files(folder)
+    if "ir_precision" not in manifest:
+        raise BundleError(
+            f"{folder} has the files of a trial, unchanged, but is no bundle: rte.export_bundle() "
+            "makes one, from the trial's row or result"
+        )
     outputs = agreement(folder, manifest["ir_precision"])
     if STICK_XML in manifest["sha256"]:
         agreement(folder, "f16", STICK_XML)
@@ -88,13 +92,9 @@ def verify_bundle(
 
 
 def _measure(onnx_bytes: bytes, device: str, timing: Timing) -> Measurement:
-    with core_for(device, threads=timing.threads) as core:
-        instrument = Instrument(device_spec(device), core=core.cpu)
-        try:
-            made = instrument.measure(onnx_bytes, timing)
-        finally:
-            instrument.close()
-    return dataclasses.replace(made, flags=(*made.flags, core.doubt)) if core.doubt else made
+    with instrument_for(device, threads=timing.threads) as (instrument, doubt):
+        made = instrument.measure(onnx_bytes, timing)
+    return dataclasses.replace(made, flags=(*made.flags, doubt)) if doubt else made
 
 
 def _as_then(before: Measurement) -> Timing:

@@ -1,4 +1,4 @@
-"""The CPU core that a measurement by hand has for itself, beside the pools of this host."""
+"""Measuring by hand, without a pool, and apart from the pools of this host."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from raytune_edge.devices.cores import allowed_cores, claim_core
 from raytune_edge.errors import NoDeviceError
+from raytune_edge.runtimes import Instrument, device_spec
 
-__all__ = ["Core", "core_for"]
+__all__ = ["Core", "core_for", "instrument_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +54,14 @@ def core_for(device: str, *, threads: int | None = 1) -> Iterator[Core]:
         yield Core(cpu=min(claimed.cpus))
     finally:
         claimed.release()
+
+
+@contextlib.contextmanager
+def instrument_for(device: str, *, threads: int | None = 1) -> Iterator[tuple[Instrument, str]]:
+    """An instrument on the core of `core_for`, closed in the end, and the doubt about that core."""
+    with core_for(device, threads=threads) as core:
+        instrument = Instrument(device_spec(device), core=core.cpu)
+        try:
+            yield instrument, core.doubt
+        finally:
+            instrument.close()

@@ -47,9 +47,9 @@ class Order:
     payload: Any = None
 
     @property
-    def may_be_kept(self) -> bool:
-        """Whether it is worth asking the store."""
-        return bool(self.use_store and self.store and self.signature)
+    def has_store(self) -> bool:
+        """Whether a store may hold its record."""
+        return bool(self.store and self.signature)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -124,7 +124,8 @@ class DevicePool:
             store=self.store,
             max_age_s=self.max_age_s,
         )
-        if order.may_be_kept and (kept := self._ask("kept", order)) is not None:
+        asks = order.use_store and order.has_store
+        if asks and (kept := self._ask("kept", order)) is not None:
             known: futures.Future[Any] = futures.Future()
             known.set_result(kept)
             return Pending(known, self.resource)

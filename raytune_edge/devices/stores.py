@@ -52,7 +52,7 @@ class Stores:
                 max_age_s=order.max_age_s,
             )
 
-        return await self._ask(order, get) if order.may_be_kept else None
+        return await self._ask(order, get) if order.use_store else None
 
     async def put(self, order: Order, measurement: Measurement) -> None:
         """Keep a measurement where its experiment wants it."""
@@ -60,7 +60,7 @@ class Stores:
 
     async def _ask(self, order: Order, question: Callable[[Store], _Answer]) -> _Answer | None:
         """The store's answer; None where there is none. What takes long goes on by itself."""
-        if not (order.store and order.signature):
+        if not order.has_store:
             return None
         try:
             return await asyncio.wait_for(self._answer(order, question), self._patience_s)

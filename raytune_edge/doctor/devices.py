@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from raytune_edge.devices.by_hand import core_for
+from raytune_edge.devices.by_hand import instrument_for
 from raytune_edge.doctor.finding import Finding
 from raytune_edge.errors import RaytuneEdgeError
 
@@ -41,19 +41,15 @@ def device_findings(wanted: str | None, seen: dict[str, str]) -> Iterator[Findin
     seen.update(facts.devices)
     for name, description in seen.items():
         told = f"{name}: {description}, served by {facts.runtime}"
-        with core_for(name) as core:
-            instrument = Instrument(device_spec(name), core=core.cpu)
-            try:
+        try:
+            with instrument_for(name) as (instrument, doubt):
                 p50_ms = instrument.measure(reference_model(), TIMING).latency_p50_ms
-                doubt = core.doubt and f"; {core.doubt}"
-                what = f"{told}; the reference model takes {p50_ms:.3f} ms{doubt}"
-                yield Finding(level="ok", what=what)
-            except RaytuneEdgeError as error:
-                what = f"{told}; it does not measure: {error}"
-                mend = _DRIVERS.get(_family(name), _OPENVINO)
-                yield Finding(level="fail", what=what, mend=mend)
-            finally:
-                instrument.close()
+        except RaytuneEdgeError as error:
+            what = f"{told}; it does not measure: {error}"
+            yield Finding(level="fail", what=what, mend=_DRIVERS.get(_family(name), _OPENVINO))
+        else:
+            what = f"{told}; the reference model takes {p50_ms:.3f} ms{doubt and f'; {doubt}'}"
+            yield Finding(level="ok", what=what)
     if wanted is not None and not _is_there(wanted, seen):
         what = f"expected the device {wanted!r}, {facts.runtime} sees {sorted(seen)}"
         yield Finding(level="fail", what=what, mend=_mend_missing(wanted, seen))

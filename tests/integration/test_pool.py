@@ -32,6 +32,12 @@ from raytune_edge.testing import FakeDevice
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
+@pytest.fixture
+def keeping(connect: Callable[..., DevicePool], tmp_path: Path) -> DevicePool:
+    """A pool of a fake device that keeps what it measures."""
+    return connect(FakeDevice(), store=tmp_path)
+
+
 def children_of(pid: int) -> list[int]:
     """Processes that ``pid`` has started."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
@@ -149,46 +155,37 @@ def test_the_queue_has_a_limit_of_its_own(
 
 
 def test_the_store_answers_for_equal_signatures_until_asked_afresh(
-    connect: Callable[..., DevicePool], model: ExportedModel, tmp_path: Path
+    keeping: DevicePool, model: ExportedModel
 ) -> None:
-    pool = connect(FakeDevice(), store=tmp_path)
-    first = pool.measure(model.onnx, signature=model.signature)
-    again = pool.measure(model.onnx, signature=model.signature)
-    fresh = pool.measure(model.onnx, signature=model.signature, fresh=True)
+    first = keeping.measure(model.onnx, signature=model.signature)
+    again = keeping.measure(model.onnx, signature=model.signature)
+    fresh = keeping.measure(model.onnx, signature=model.signature, fresh=True)
     assert [first.cached, again.cached, fresh.cached] == [False, True, False]
     assert again.taken_at == first.taken_at < fresh.taken_at
 
 
 def test_a_model_whose_measurement_is_kept_does_not_travel(
-    connect: Callable[..., DevicePool],
-    model: ExportedModel,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    keeping: DevicePool, model: ExportedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = connect(FakeDevice(), store=tmp_path)
     put = Mock(wraps=ray.put)
     monkeypatch.setattr(ray, "put", put)
-    assert not pool.measure(model.onnx, signature=model.signature).cached
+    assert not keeping.measure(model.onnx, signature=model.signature).cached
     assert put.call_count == 1
-    kept = pool.submit(model.onnx, signature=model.signature)
+    kept = keeping.submit(model.onnx, signature=model.signature)
     assert kept.done()
     assert kept.result().cached
     assert put.call_count == 1
 
 
 def test_who_waits_for_the_pool_keeps_its_cpu(
-    connect: Callable[..., DevicePool],
-    model: ExportedModel,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    keeping: DevicePool, model: ExportedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a task ``ray.get`` lends it to others, and Ray starts one more process for them."""
-    pool = connect(FakeDevice(), store=tmp_path)
     monkeypatch.setattr(ray, "get", Mock(side_effect=AssertionError("ray.get lends the CPU")))
     for _ in range(2):
-        assert pool.measure(model.onnx, signature=model.signature).samples > 0
-    assert pool.quiet_cores() == set()  # the fake is no CPU
-    assert pool.status().queue_length == 0
+        assert keeping.measure(model.onnx, signature=model.signature).samples > 0
+    assert keeping.quiet_cores() == set()  # the fake is no CPU
+    assert keeping.status().queue_length == 0
 
 
 def test_a_pool_is_found_again_and_used_from_a_task(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from raytune_edge.config import Timing
+from raytune_edge.devices import by_hand
 from raytune_edge.devices.by_hand import Core, core_for
 from raytune_edge.devices.cores import ClaimedCore
 from raytune_edge.doctor import cluster, devices
@@ -252,7 +253,8 @@ def test_a_device_that_fails_or_is_missing_is_told_with_a_mend_of_its_own(
     wanted: str | None, mend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raytune_edge.runtimes.Instrument", Scripted)
-    monkeypatch.setattr(devices, "core_for", lambda name: nullcontext(Core()))
+    monkeypatch.setattr(by_hand, "Instrument", Scripted)
+    monkeypatch.setattr(by_hand, "core_for", lambda name, threads: nullcontext(Core()))
     seen: dict[str, str] = {}
     cpu, gpu, *missing = device_findings(wanted, seen)
     assert (cpu.level, gpu.level) == ("ok", "fail")

@@ -125,6 +125,14 @@ def test_a_whole_bundle_verifies_and_is_measured_again(bundle: Path) -> None:
     assert f"{verified.after.latency_p50_ms:.3f} ms now" in str(verified)
 
 
+def test_a_trials_files_are_no_bundle(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["ir_precision"]  # a trial writes none
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"is no bundle: rte\.export_bundle\(\) makes one"):
+        rte.verify_bundle(bundle)
+
+
 def test_it_is_measured_apart_from_the_pools_of_this_host(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
