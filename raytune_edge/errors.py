@@ -57,10 +57,6 @@ class LoweringError(ExportError):
     """An ONNX operator cannot be put in an older opset's words; the message names it."""
 
 
-class ParityError(ExportError):
-    """Two runtimes give different outputs for the same model; the message has the difference."""
-
-
 class BundleError(RaytuneEdgeError):
     """A bundle's files are not what its manifest says, or its two networks disagree."""
 
@@ -74,7 +70,11 @@ class OutputError(RaytuneEdgeError, OSError):
 
 
 class DeviceError(RaytuneEdgeError):
-    """A measurement failed for a reason that lies with the device: no evidence about the model."""
+    """There is no measurement to trust.
+
+    For a reason that lies with the device, and is no evidence about the model, unless it is an
+    `UnsupportedModelError` or a `ParityError`.
+    """
 
 
 class NoDeviceError(DeviceError):
@@ -109,5 +109,9 @@ class ModelProofError(DeviceError):
     """An answer carries another request's nonce or another model's hash: it is thrown away."""
 
 
-class UnsupportedModelError(RaytuneEdgeError):
+class UnsupportedModelError(DeviceError):
     """The device's runtime refuses this model. Evidence about the model, so never retried."""
+
+
+class ParityError(DeviceError, ExportError):
+    """Two runtimes give different outputs for the same model; the message has the difference."""

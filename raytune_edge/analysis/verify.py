@@ -11,7 +11,7 @@ from pathlib import Path
 from raytune_edge.analysis.bundle import STICK_XML, agreement, check_files
 from raytune_edge.config import Timing
 from raytune_edge.devices.by_hand import instrument_for
-from raytune_edge.errors import BundleError, DeviceError
+from raytune_edge.errors import BundleError, DeviceError, UnsupportedModelError
 from raytune_edge.records import Measurement, within_noise
 from raytune_edge.runtimes.ir import Agreement
 
@@ -67,6 +67,7 @@ def verify_bundle(
     Raises:
         BundleError: If a file is missing or changed, which it names, or it is no bundle.
         ParityError: If OpenVINO's network gives other outputs than the ONNX file.
+        UnsupportedModelError: If the device's runtime refuses the model now.
     """
     folder = Path(path)
     manifest = check_files(folder)
@@ -84,6 +85,8 @@ def verify_bundle(
         try:
             onnx_bytes = (folder / "model.onnx").read_bytes()
             after = _measure(onnx_bytes, before.device, timing or _as_then(before))
+        except UnsupportedModelError:
+            raise
         except DeviceError as error:
             why_not = str(error)
     return Verified(

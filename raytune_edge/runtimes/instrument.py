@@ -217,6 +217,8 @@ class Instrument:
             )
         try:
             return self._child.request(operation, timeout_s=timeout_s, **fields)
+        except UnsupportedModelError:  # says nothing against the child
+            raise
         except DeviceError:
             self._end_child()
             raise

@@ -163,6 +163,7 @@ class DeviceConformance:
 
     def test_what_is_no_model_is_refused_and_the_next_is_measured(self) -> None:
         whole = convolutions(8)
+        before = self.instrument.hello().pid
         cases = {
             "empty": b"",
             "text": b"# Not a model, but a text file.\n" * 20,
@@ -173,6 +174,7 @@ class DeviceConformance:
             error = self.refusal(model)
             assert isinstance(error, UnsupportedModelError), f"{name}: {error!r}"
             assert self.measure(whole).samples > 0, f"after a model that is {name}"
+        assert self.instrument.pid == before, "a refusal says nothing against the child"
 
     def test_a_late_answer_is_a_timeout_and_the_next_is_in_time(self) -> None:
         model = convolutions(8)
