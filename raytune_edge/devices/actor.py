@@ -117,13 +117,15 @@ class DeviceActor:
         facts = self._instrument.hello()
         return Opened(facts=facts, core=self._core, quiet=self._quiet, pid=os.getpid())
 
-    def measure(self, payload: Payload, timing: Timing, signature: str) -> Measurement:
+    def measure(self, payload: Payload, timing: Timing, signature: str, sha256: str) -> Measurement:
         """Measure a model; see `Instrument.measure`. Waiting for quiet is ``queue_wait_s``."""
         waited_s = 0.0
         if self._shares_cpu:
             waited_s = wait_for_quiet(max_pressure=timing.max_pressure, limit_s=_QUIET_LIMIT_S)
         packed, sample = payload
-        made = self._instrument.measure(packed.data, timing, signature=signature, sample=sample)
+        made = self._instrument.measure(
+            packed.data, timing, signature=signature, sample=sample, sha256=sha256
+        )
         return dataclasses.replace(made, queue_wait_s=waited_s)
 
     def close(self) -> None:
@@ -193,7 +195,9 @@ class DeviceLine:
         assert isinstance(opened, Opened)
         return opened
 
-    async def measure(self, payload: Any, timing: Timing, signature: str = "") -> Measurement:
+    async def measure(
+        self, payload: Any, timing: Timing, *, signature: str = "", sha256: str = ""
+    ) -> Measurement:
         """Measure the model that ``payload``, an object reference, holds.
 
         Raises:
@@ -204,7 +208,7 @@ class DeviceLine:
         """
         if self._actor is None:
             raise DeviceDiedError(f"{self.device_id}: its actor is gone")
-        answer = self._actor.measure.remote(payload, timing, signature)
+        answer = self._actor.measure.remote(payload, timing, signature, sha256)
         measurement = await self._answer(answer, timing.timeout_s + _OVERRUN_S)
         assert isinstance(measurement, Measurement)
         return measurement

@@ -34,6 +34,7 @@ class Order:
         store: Folder of the store; "" for none.
         max_age_s: Oldest record that may answer; None for any.
         payload: Reference to ONNX bytes and sample; the pool passes it on without fetching it.
+        sha256: Of the ONNX bytes, as the caller has them.
     """
 
     timing: Timing
@@ -45,6 +46,7 @@ class Order:
     store: str = ""
     max_age_s: float | None = None
     payload: Any = None
+    sha256: str = ""
 
     @property
     def has_store(self) -> bool:

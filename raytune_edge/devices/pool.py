@@ -17,9 +17,9 @@ from raytune_edge.devices.actor import pack
 from raytune_edge.devices.causes import last_line, told
 from raytune_edge.devices.desk import Order
 from raytune_edge.devices.status import PoolStatus
-from raytune_edge.errors import DeviceError, RaytuneEdgeError
+from raytune_edge.errors import DeviceError, ModelProofError, RaytuneEdgeError
 from raytune_edge.records import Measurement
-from raytune_edge.runtimes import check_model_bytes
+from raytune_edge.runtimes.models import check_model_bytes, sha256_of
 from raytune_edge.runtimes.samples import Sample, check_sample
 
 __all__ = ["NAMESPACE", "DevicePool", "Pending", "actor_name", "ask"]
@@ -28,13 +28,21 @@ logger = logging.getLogger(__name__)
 
 NAMESPACE = "raytune_edge"
 
+_MEANWHILE = futures.ThreadPoolExecutor(1, "raytune_edge-sha256")
+"""Hashes a model while Ray copies it into its object store."""
+
 
 class Pending:
-    """A request that has been sent; its answer comes when a device has measured the model."""
+    """A request that has been sent; its answer comes when a device has measured the model.
 
-    def __init__(self, answer: futures.Future[Any], resource: str) -> None:
+    Args:
+        sha256: Of the model; nothing but a kept record may be of another one.
+    """
+
+    def __init__(self, answer: futures.Future[Any], resource: str, sha256: str = "") -> None:
         self._answer = answer
         self._resource = resource
+        self._sha256 = sha256
 
     def done(self) -> bool:
         """Whether the answer is here: `result` will not wait. Cheap, and never raises."""
@@ -59,6 +67,11 @@ class Pending:
         if isinstance(answer, Exception):
             raise answer
         assert isinstance(answer, Measurement)
+        if not answer.cached and answer.model_sha256 != self._sha256:
+            raise ModelProofError(
+                f"the answer is another model's: expected that of {self._sha256}, got that of "
+                f"{answer.model_sha256}; thrown away"
+            )
         return answer
 
 
@@ -129,10 +142,12 @@ class DevicePool:
             known: futures.Future[Any] = futures.Future()
             known.set_result(kept)
             return Pending(known, self.resource)
-        order = dataclasses.replace(order, payload=ray.put(pack(onnx_bytes, sample)))
+        hashed = _MEANWHILE.submit(sha256_of, onnx_bytes)
+        payload = ray.put(pack(onnx_bytes, sample))
+        order = dataclasses.replace(order, payload=payload, sha256=hashed.result())
         reference = self._coordinator().measure.remote(order)
         logger.info("%d bytes of ONNX are sent to the devices", len(onnx_bytes))
-        return Pending(reference.future(), self.resource)
+        return Pending(reference.future(), self.resource, order.sha256)
 
     def measure(self, onnx_bytes: bytes, **settings: Any) -> Measurement:
         """Measure a model and wait for it: `submit`, then `Pending.result`."""

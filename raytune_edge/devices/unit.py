@@ -134,7 +134,9 @@ class Unit:
         await self._turn("idle")
 
     async def _measure(self, order: Order) -> Measurement:
-        measurement = await self.line.measure(order.payload, order.timing, order.signature)
+        measurement = await self.line.measure(
+            order.payload, order.timing, signature=order.signature, sha256=order.sha256
+        )
         self._health.proved()
         self._since_sentinel += 1
         self._note(measured=self._status.measured + 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import tempfile
 import time
@@ -26,7 +25,7 @@ from raytune_edge.errors import (
 from raytune_edge.records import Measurement
 from raytune_edge.runtimes.claims import Claim, ProcessorClaim
 from raytune_edge.runtimes.client import Child
-from raytune_edge.runtimes.models import check_model_bytes
+from raytune_edge.runtimes.models import check_model_bytes, sha256_of
 from raytune_edge.runtimes.ncs2.claim import StickClaim
 from raytune_edge.runtimes.samples import Sample, check_sample
 from raytune_edge.runtimes.spec import DeviceSpec
@@ -117,6 +116,7 @@ class Instrument:
         *,
         signature: str = "",
         sample: Sample | None = None,
+        sha256: str = "",
     ) -> Measurement:
         """Measure a model; `raytune_edge.Timing` says how.
 
@@ -125,11 +125,14 @@ class Instrument:
         Args:
             signature: Kept in the record.
             sample: Images (N, C, H, W) and labels (N,) to take the accuracy on the device from.
+            sha256: Of the model as its sender has it, if it came a long way; it proves that this
+                is the one that was measured.
 
         Raises:
             UnsupportedModelError: If the runtime refuses the model.
             ValueError: If sample or settings do not fit the model.
             DeviceTimeoutError: If it takes longer than ``timing.timeout_s``.
+            ModelProofError: If the answer is another request's, or the model not the sender's.
             DeviceError: If the device or its child is in trouble.
         """
         timing = timing or Timing()
@@ -137,17 +140,23 @@ class Instrument:
         sample = None if sample is None else check_sample(sample)
         facts = self._facts if self._facts and self.pid == self._facts.pid else self.hello()
         start = time.perf_counter()
+        sha256 = sha256 or sha256_of(onnx_bytes)
         try:
-            raw = self._measure(onnx_bytes, timing, sample)
+            raw = self._measure(onnx_bytes, sha256, timing, sample)
         except UnsupportedModelError as error:
+            if (came := sha256_of(onnx_bytes)) != sha256:
+                raise ModelProofError(
+                    f"the model that came is not the one that was sent: expected SHA-256 {sha256}, "
+                    f"got {came}"
+                ) from error
             from raytune_edge.lowering.reading import weights_apart  # brings ONNX, seldom needed
 
             if told := weights_apart(bytes(onnx_bytes)):
                 raise UnsupportedModelError(told) from error
             if (translated := self._claim.translated(onnx_bytes)) is None:
                 raise
-            raw = self._measure(translated, timing, sample)
-            raw["model_sha256"] = hashlib.sha256(onnx_bytes).hexdigest()
+            raw = self._measure(translated, sha256_of(translated), timing, sample)
+            raw["model_sha256"] = sha256
         took_s = time.perf_counter() - start
         try:
             made = measurement(
@@ -169,10 +178,10 @@ class Instrument:
         return made
 
     def _measure(
-        self, onnx_bytes: bytes | memoryview, timing: Timing, sample: Sample | None
+        self, onnx_bytes: bytes | memoryview, sha256: str, timing: Timing, sample: Sample | None
     ) -> dict[str, Any]:
         """The child's answer, proved to be that to this request."""
-        nonce, sha256 = uuid.uuid4().hex, hashlib.sha256(onnx_bytes).hexdigest()
+        nonce = uuid.uuid4().hex
         with tempfile.TemporaryDirectory(prefix="raytune_edge-") as folder:
             model = Path(folder, "model.onnx")
             model.write_bytes(onnx_bytes)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 from raytune_edge.errors import UnsupportedModelError
 
-__all__ = ["MAX_MODEL_BYTES", "check_model_bytes", "read_model"]
+__all__ = ["MAX_MODEL_BYTES", "check_model_bytes", "read_model", "sha256_of"]
 
 MAX_MODEL_BYTES = 1 << 30
 """Larger models are refused before they travel; ONNX itself ends at 2 GiB."""
@@ -31,6 +32,11 @@ def read_model(path: str | os.PathLike[str]) -> bytes:
     """
     _check_size(os.path.getsize(path))
     return Path(path).read_bytes()
+
+
+def sha256_of(onnx_bytes: bytes | memoryview) -> str:
+    """The hash that tells one model from another, in hexadecimal."""
+    return hashlib.sha256(onnx_bytes).hexdigest()
 
 
 def _check_size(size_bytes: int) -> None:

@@ -36,6 +36,7 @@ from raytune_edge.runtimes import (
     device_spec,
     ir,
 )
+from raytune_edge.runtimes.models import sha256_of
 from raytune_edge.testing import FakeDevice
 
 QUICK = Timing(min_s=0.0, max_s=2.0, throughput_s=0.1, warmup_s=0.05, timeout_s=30.0)
@@ -105,6 +106,16 @@ def test_each_fault_is_a_typed_error_and_the_next_answer_is_right(
         each.measure(network(16), timing)
     assert time.monotonic() - start < 10
     assert each.measure(network(), timing).latency_p50_ms == pytest.approx(2.0, rel=0.02)
+
+
+@pytest.mark.parametrize("fault", ["ok", "unsupported"])
+def test_a_model_that_changed_on_its_way_is_no_evidence(
+    fault: Any, instrument: Callable[..., Instrument]
+) -> None:
+    each = instrument(FakeDevice(faults=[fault]))
+    with pytest.raises(ModelProofError, match=r"another request's|not the one"):
+        each.measure(network(), sha256=sha256_of(network(16)))
+    assert each.measure(network(), sha256=sha256_of(network())).samples > 0
 
 
 def gone(pid: int, within_s: float) -> bool:

@@ -110,4 +110,4 @@ def test_waiting_for_quiet_counts_as_queue(monkeypatch: pytest.MonkeyPatch) -> N
     device = actor.DeviceActor.__new__(actor.DeviceActor)
     device._shares_cpu = True
     device._instrument = SimpleNamespace(measure=lambda *a, **k: measurement())  # type: ignore[assignment]
-    assert device.measure(actor.pack(b"model"), Timing(), "").queue_wait_s == 4.0
+    assert device.measure(actor.pack(b"model"), Timing(), "", "").queue_wait_s == 4.0

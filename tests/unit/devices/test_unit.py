@@ -48,7 +48,7 @@ class ScriptedLine:
             raise self.opens.pop(0)
         return Opened(facts=FACTS, core=3, quiet=frozenset({3}), pid=77)
 
-    async def measure(self, payload: Any, timing: Timing, signature: str = "") -> Measurement:
+    async def measure(self, payload: Any, timing: Timing, **of_model: str) -> Measurement:
         is_reference = timing is TIMING
         self.referenced += is_reference
         answer = next(self.reference if is_reference else self.answers, 1.0)
@@ -202,11 +202,11 @@ def test_what_goes_wrong_on_another_device_too_is_not_held_against_this_one() ->
     class Second(ScriptedLine):
         """Gets what another device has given back."""
 
-        async def measure(self, payload: Any, timing: Timing, signature: str = "") -> Measurement:
+        async def measure(self, payload: Any, timing: Timing, **of_model: str) -> Measurement:
             if timing is not TIMING:
                 (job,) = scenes[0].desk._open
                 job.failed_on.add("host/ncs:1")
-            return await super().measure(payload, timing, signature)
+            return await super().measure(payload, timing, **of_model)
 
     scenes: list[Scene] = []
 
@@ -398,7 +398,7 @@ def test_a_device_that_cannot_run_the_reference_model_goes_without() -> None:
 
 def test_a_host_that_leaves_gives_its_request_back() -> None:
     class Hanging(ScriptedLine):
-        async def measure(self, *arguments: Any) -> Measurement:
+        async def measure(self, *arguments: Any, **of_model: str) -> Measurement:
             await asyncio.Event().wait()
             raise AssertionError
 
