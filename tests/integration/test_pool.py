@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -296,7 +297,10 @@ def test_drift_is_told_and_flagged(
     pool = connect(FakeDevice(drift=0.03), sentinel_every=2, cooldown_s=0.0)
     records = [pool.measure(model.onnx) for _ in range(8)]
     assert records[0].flags == ()
-    assert any("drifts" in flag for flag in records[-1].flags)
+    of_each = Counter(each.device_id for each in records)  # which of the two takes one is chance
+    (busiest, _), *_ = of_each.most_common()
+    last = [each for each in records if each.device_id == busiest][-1]
+    assert any("drifts" in flag for flag in last.flags), of_each
     drifting = [each for each in pool.status().devices if each.drifting]
     assert drifting
     assert all(each.drift is not None and each.drift > 0.02 for each in drifting)
