@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from raytune_edge.config import Recipe
-from raytune_edge.errors import DeviceError, NoRuntimeError, UnsupportedModelError
+from raytune_edge.errors import DeviceError, NoRuntimeError, ParityError, UnsupportedModelError
 from raytune_edge.ncs2.checking import require
 from raytune_edge.runtimes.ncs2 import legacy_python
 from raytune_edge.store import Store
@@ -128,7 +128,7 @@ class Looks:
         for look in self._looks:
             try:
                 found |= look(kept)
-            except UnsupportedModelError:
+            except (ParityError, UnsupportedModelError):  # of the network, not of the compiler
                 raise
             except DeviceError as error:
                 logger.warning("the stick's compiler told nothing: %s", error)
