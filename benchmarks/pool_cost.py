@@ -46,7 +46,7 @@ class Device:
         self._instrument = Instrument(device.spec())
 
     def measure(self, packed: np.ndarray) -> rte.Measurement:
-        return self._instrument.measure(packed.data, TIMING)
+        return self._instrument.measure([packed.data], TIMING)
 
 
 def took_ms(call: Callable[[], object]) -> float:

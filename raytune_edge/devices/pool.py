@@ -144,8 +144,9 @@ class DevicePool:
             return Pending(known, self.resource)
         hashed = _MEANWHILE.submit(sha256_of, onnx_bytes)
         payload = ray.put(pack(onnx_bytes, sample))
+        coordinator = self._coordinator()
         order = dataclasses.replace(order, payload=payload, sha256=hashed.result())
-        reference = self._coordinator().measure.remote(order)
+        reference = coordinator.measure.remote(order)
         logger.info("%d bytes of ONNX are sent to the devices", len(onnx_bytes))
         return Pending(reference.future(), self.resource, order.sha256)
 

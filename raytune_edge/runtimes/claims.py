@@ -46,7 +46,7 @@ class Claim(Protocol):
             NoDeviceError: If a person has to do something first; the message says what.
         """
 
-    def translated(self, onnx_bytes: bytes | memoryview) -> bytes | None:
+    def translated(self, onnx_bytes: bytes) -> bytes | None:
         """The same model in words that the device's runtime knows; None if it is so already.
 
         Raises:
@@ -68,7 +68,7 @@ class ProcessorClaim:
         """Nothing has to be made ready."""
         return Launch(command=self._spec.command(*self._bound), environment=self._spec.environment)
 
-    def translated(self, onnx_bytes: bytes | memoryview) -> None:
+    def translated(self, onnx_bytes: bytes) -> None:
         """Today's OpenVINO knows all words of ONNX."""
 
     def release(self) -> None:

@@ -25,7 +25,7 @@ from raytune_edge.errors import (
 from raytune_edge.records import Measurement
 from raytune_edge.runtimes.claims import Claim, ProcessorClaim
 from raytune_edge.runtimes.client import Child
-from raytune_edge.runtimes.models import check_model_bytes, sha256_of
+from raytune_edge.runtimes.models import Piece, check_model_bytes, sha256_of
 from raytune_edge.runtimes.ncs2.claim import StickClaim
 from raytune_edge.runtimes.samples import Sample, check_sample
 from raytune_edge.runtimes.spec import DeviceSpec
@@ -111,7 +111,7 @@ class Instrument:
 
     def measure(
         self,
-        onnx_bytes: bytes | memoryview,
+        onnx_bytes: Piece | list[Piece],
         timing: Timing | None = None,
         *,
         signature: str = "",
@@ -123,6 +123,7 @@ class Instrument:
         One that the runtime refuses is put in words that it knows, if there are any.
 
         Args:
+            onnx_bytes: The model, whole or in pieces.
             signature: Kept in the record.
             sample: Images (N, C, H, W) and labels (N,) to take the accuracy on the device from.
             sha256: Of the model as its sender has it, if it came a long way; it proves that this
@@ -136,26 +137,28 @@ class Instrument:
             DeviceError: If the device or its child is in trouble.
         """
         timing = timing or Timing()
-        check_model_bytes(onnx_bytes)
+        pieces = onnx_bytes if isinstance(onnx_bytes, list) else [onnx_bytes]
+        check_model_bytes(*pieces)
         sample = None if sample is None else check_sample(sample)
         facts = self._facts if self._facts and self.pid == self._facts.pid else self.hello()
         start = time.perf_counter()
-        sha256 = sha256 or sha256_of(onnx_bytes)
+        sha256 = sha256 or sha256_of(*pieces)
         try:
-            raw = self._measure(onnx_bytes, sha256, timing, sample)
+            raw = self._measure(pieces, sha256, timing, sample)
         except UnsupportedModelError as error:
-            if (came := sha256_of(onnx_bytes)) != sha256:
+            if (came := sha256_of(*pieces)) != sha256:
                 raise ModelProofError(
                     f"the model that came is not the one that was sent: expected SHA-256 {sha256}, "
                     f"got {came}"
                 ) from error
             from raytune_edge.lowering.reading import weights_apart  # brings ONNX, seldom needed
 
-            if told := weights_apart(bytes(onnx_bytes)):
+            whole = b"".join(pieces)
+            if told := weights_apart(whole):
                 raise UnsupportedModelError(told) from error
-            if (translated := self._claim.translated(onnx_bytes)) is None:
+            if (translated := self._claim.translated(whole)) is None:
                 raise
-            raw = self._measure(translated, sha256_of(translated), timing, sample)
+            raw = self._measure([translated], sha256_of(translated), timing, sample)
             raw["model_sha256"] = sha256
         took_s = time.perf_counter() - start
         try:
@@ -178,15 +181,16 @@ class Instrument:
         return made
 
     def _measure(
-        self, onnx_bytes: bytes | memoryview, sha256: str, timing: Timing, sample: Sample | None
+        self, pieces: list[Piece], sha256: str, timing: Timing, sample: Sample | None
     ) -> dict[str, Any]:
         """The child's answer, proved to be that to this request."""
         nonce = uuid.uuid4().hex
         with tempfile.TemporaryDirectory(prefix="raytune_edge-") as folder:
             model = Path(folder, "model.onnx")
-            model.write_bytes(onnx_bytes)
+            with model.open("wb") as file:
+                file.writelines(pieces)
             fields: dict[str, Any] = (
-                dict(self.spec.hints(bytes(onnx_bytes))) if self.spec.hints else {}
+                dict(self.spec.hints(b"".join(pieces))) if self.spec.hints else {}
             )
             fields["model"] = str(model)
             if sample is not None:

@@ -8,19 +8,22 @@ from pathlib import Path
 
 from raytune_edge.errors import UnsupportedModelError
 
-__all__ = ["MAX_MODEL_BYTES", "check_model_bytes", "read_model", "sha256_of"]
+__all__ = ["MAX_MODEL_BYTES", "Piece", "check_model_bytes", "read_model", "sha256_of"]
+
+Piece = bytes | memoryview
+"""Some of a model's bytes."""
 
 MAX_MODEL_BYTES = 1 << 30
 """Larger models are refused before they travel; ONNX itself ends at 2 GiB."""
 
 
-def check_model_bytes(onnx_bytes: bytes | memoryview) -> None:
+def check_model_bytes(*pieces: Piece) -> None:
     """Refuse what no device could measure, before it travels.
 
     Raises:
         UnsupportedModelError: If there are no bytes, or more than `MAX_MODEL_BYTES`.
     """
-    _check_size(len(onnx_bytes))
+    _check_size(sum(map(len, pieces)))
 
 
 def read_model(path: str | os.PathLike[str]) -> bytes:
@@ -34,9 +37,12 @@ def read_model(path: str | os.PathLike[str]) -> bytes:
     return Path(path).read_bytes()
 
 
-def sha256_of(onnx_bytes: bytes | memoryview) -> str:
+def sha256_of(*pieces: Piece) -> str:
     """The hash that tells one model from another, in hexadecimal."""
-    return hashlib.sha256(onnx_bytes).hexdigest()
+    sha256 = hashlib.sha256()
+    for piece in pieces:
+        sha256.update(piece)
+    return sha256.hexdigest()
 
 
 def _check_size(size_bytes: int) -> None:

@@ -118,6 +118,12 @@ def test_a_model_that_changed_on_its_way_is_no_evidence(
     assert each.measure(network(), sha256=sha256_of(network())).samples > 0
 
 
+def test_a_model_may_come_in_pieces(instrument: Callable[..., Instrument]) -> None:
+    model = network()
+    measured = instrument(FakeDevice()).measure([model[:100], memoryview(model)[100:]])
+    assert measured.model_sha256 == sha256_of(model)
+
+
 def gone(pid: int, within_s: float) -> bool:
     deadline = time.monotonic() + within_s
     while (alive := Path(f"/proc/{pid}").exists()) and time.monotonic() < deadline:

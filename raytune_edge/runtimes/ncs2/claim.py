@@ -87,7 +87,7 @@ class StickClaim:
             keep_open=(self._lock.descriptor,),
         )
 
-    def translated(self, onnx_bytes: bytes | memoryview) -> bytes | None:
+    def translated(self, onnx_bytes: bytes) -> bytes | None:
         """The model in opset 13, without what the stick lacks; None if it is so already.
 
         Raises:
@@ -97,7 +97,7 @@ class StickClaim:
         from raytune_edge.lowering import lower  # brings ONNX, which most models don't need here
 
         try:
-            lowered = lower(bytes(onnx_bytes))
+            lowered = lower(onnx_bytes)
         except (LoweringError, ParityError) as error:
             raise UnsupportedModelError(str(error)) from error
         except ExportError:

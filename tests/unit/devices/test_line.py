@@ -111,3 +111,11 @@ def test_waiting_for_quiet_counts_as_queue(monkeypatch: pytest.MonkeyPatch) -> N
     device._shares_cpu = True
     device._instrument = SimpleNamespace(measure=lambda *a, **k: measurement())  # type: ignore[assignment]
     assert device.measure(actor.pack(b"model"), Timing(), "", "").queue_wait_s == 4.0
+
+
+def test_a_large_model_travels_in_pieces_that_make_it_up_again() -> None:
+    model = bytes(range(256)) * 10_000
+    pieces, sample = actor.pack(model)
+    assert sample is None
+    assert len(pieces) == 3
+    assert b"".join(piece.data for piece in pieces) == model
