@@ -33,8 +33,14 @@ def read_model(path: str | os.PathLike[str]) -> bytes:
         OSError: If the file cannot be read.
         UnsupportedModelError: If it is empty, or larger than `MAX_MODEL_BYTES`.
     """
-    _check_size(os.path.getsize(path))
-    return Path(path).read_bytes()
+    path = Path(path)
+    if path.is_dir():
+        inside = ", ".join(sorted(each.name for each in path.glob("*.onnx"))) or "none"
+        raise IsADirectoryError(
+            f"expected an ONNX file, got the folder {path}; ONNX files in it to name: {inside}"
+        )
+    _check_size(path.stat().st_size)
+    return path.read_bytes()
 
 
 def sha256_of(*pieces: Piece) -> str:

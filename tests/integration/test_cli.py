@@ -157,6 +157,16 @@ def test_a_file_that_is_too_large_is_refused_unread(
     assert "got 3,000,000,000 bytes" in capsys.readouterr().err
 
 
+def test_a_folder_is_refused_with_the_models_that_are_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "final.onnx").touch()
+    assert main(["measure", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "expected an ONNX file" in told
+    assert "final.onnx" in told
+
+
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_doctor_tells_devices_runtime_and_ray(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--device", "CPU"]) == 0
