@@ -147,6 +147,7 @@ def main() -> int:
     done = int(rte.to_frame(results)["finished"].sum())
     if done < arguments.trials:
         print(f"{done} of {arguments.trials} trials are done; the same command goes on from here")
+    print(f"to look at: {written.report}")
     print(f"results: {written.folder}")
     return 0 if done >= arguments.trials else 1
 

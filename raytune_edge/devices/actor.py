@@ -46,7 +46,7 @@ Payload = tuple[list[np.ndarray[Any, Any]], Sample | None]
 """ONNX bytes in pieces, and the sample to take the accuracy from; travels by reference."""
 
 _PIECE_BYTES = 1 << 20
-"""Larger arrays Ray copies with six threads, which slow what the caller does beside them."""
+"""Ray copies larger arrays with six threads, which slow what the caller does beside them."""
 
 _QUIET_LIMIT_S = 10.0
 _GRACE_S = 12.0
