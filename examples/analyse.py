@@ -59,7 +59,8 @@ def analyse(experiment: Path, folder: Path, under_ms: float | None) -> None:
     )
 
     # Tables, front.png, best/ and report.html; then some pictures by themselves.
-    rte.write_results(experiment, folder, budget_ms=under_ms)
+    written = rte.write_results(experiment, folder, budget_ms=under_ms)
+    print(f"to look at: {written.report}")
     for name, plot in PICTURES.items():
         style.save(plot(experiment), folder / f"{name}.png")
 

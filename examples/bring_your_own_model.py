@@ -154,10 +154,11 @@ def main() -> None:
     devices.close()
 
     print(rte.front_table(results))
-    rte.write_results(results, folder)
+    written = rte.write_results(results, folder)
     if (best := best_trial(results)) is not None:
         bundle = rte.export_bundle(best, folder / "bundle", task=task)
         print(f"to deploy: {bundle} (python {bundle}/run.py IMAGE)")
+    print(f"to look at: {written.report}")
     print(f"results: {folder}")
 
 

@@ -202,7 +202,8 @@ def main() -> None:
     devices.close()
 
     print(rte.front_table(results))
-    rte.write_results(results, folder, budget_ms=budget_ms, unpruned=unpruned)
+    written = rte.write_results(results, folder, budget_ms=budget_ms, unpruned=unpruned)
+    print(f"to look at: {written.report}")
     print(f"results: {folder}")
 
 

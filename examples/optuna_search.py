@@ -83,6 +83,7 @@ def main() -> None:
 
     written = rte.write_results(results, folder)
     print(rte.front_table(results))
+    print(f"to look at: {written.report}")
     print(f"results: {written.folder}")
 
 

@@ -27,9 +27,7 @@ def test_an_example_runs_in_its_smoke_form(example: Path, tmp_path: Path) -> Non
     done = run(example, "--folder", str(tmp_path))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == f"results: {tmp_path}"
-
-    if example.name == "quickstart.py":
-        assert f"to look at: {tmp_path / 'report.html'}" in done.stdout.splitlines()
+    assert f"to look at: {tmp_path / 'report.html'}" in done.stdout.splitlines()
 
     with (tmp_path / "trials.csv").open() as file:
         trials = list(csv.DictReader(file))

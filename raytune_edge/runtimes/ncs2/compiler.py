@@ -15,7 +15,7 @@ import onnx
 
 from raytune_edge.errors import DeviceError, UnsupportedModelError
 from raytune_edge.runtimes.client import Child
-from raytune_edge.runtimes.instrument import check_model_bytes
+from raytune_edge.runtimes.models import check_model_bytes
 from raytune_edge.runtimes.ncs2.environment import legacy_python
 from raytune_edge.runtimes.ncs2.stages import Stage, read_stages
 from raytune_edge.runtimes.spec import DeviceSpec
