@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import platform
 import tempfile
 import time
 import uuid
@@ -31,7 +32,7 @@ from raytune_edge.runtimes.samples import Sample, check_sample
 from raytune_edge.runtimes.spec import DeviceSpec
 from raytune_edge.runtimes.timing import measurement
 
-__all__ = ["DeviceFacts", "Instrument", "check_model_bytes"]
+__all__ = ["DeviceFacts", "Instrument"]
 
 logger = logging.getLogger(__name__)
 
@@ -186,22 +187,14 @@ class Instrument:
         """The child's answer, proved to be that to this request."""
         nonce = uuid.uuid4().hex
         with tempfile.TemporaryDirectory(prefix="raytune_edge-") as folder:
-            model = Path(folder, "model.onnx")
-            with model.open("wb") as file:
-                file.writelines(pieces)
-            fields: dict[str, Any] = (
-                dict(self.spec.hints(b"".join(pieces))) if self.spec.hints else {}
-            )
-            fields["model"] = str(model)
-            if sample is not None:
-                fields["sample"] = str(Path(folder, "sample.npz"))
-                np.savez(fields["sample"], images=sample[0], labels=sample[1])
+            hints = self.spec.hints(b"".join(pieces)) if self.spec.hints else {}
             raw = self._request(
                 "measure",
                 timeout_s=timing.timeout_s,
                 nonce=nonce,
                 settings=dataclasses.asdict(timing),
-                **fields,
+                **hints,
+                **_written(Path(folder), pieces, sample),
             )
         proof = (raw.get("model_sha256"), raw.get("nonce"))
         if proof != (sha256, nonce):
@@ -243,3 +236,20 @@ class Instrument:
     def _distrust(self, why: str) -> DeviceDiedError:
         self._end_child()
         return DeviceDiedError(f"the measuring process {why}")
+
+
+def _written(folder: Path, pieces: list[Piece], sample: Sample | None) -> dict[str, str]:
+    """Put model and sample into files, which the child reads; their paths as it expects them."""
+    paths = {"model": str(folder / "model.onnx")}
+    try:
+        with open(paths["model"], "wb") as file:
+            file.writelines(pieces)
+        if sample is not None:
+            paths["sample"] = str(folder / "sample.npz")
+            np.savez(paths["sample"], images=sample[0], labels=sample[1])
+    except OSError as error:
+        raise DeviceError(
+            f"expected room for the model in {folder.parent} on {platform.node()}, got "
+            f"{error.strerror!r}; make room there, or set TMPDIR to a folder that has it"
+        ) from error
+    return paths

@@ -52,7 +52,9 @@ def sha256_of(*pieces: Piece) -> str:
 
 
 def _check_size(size_bytes: int) -> None:
-    if not 0 < size_bytes <= MAX_MODEL_BYTES:
+    if size_bytes == 0:
+        raise UnsupportedModelError("expected an ONNX model, got 0 bytes; export it once more")
+    if size_bytes > MAX_MODEL_BYTES:
         raise UnsupportedModelError(
             f"expected an ONNX model of at most {MAX_MODEL_BYTES:,} bytes, got {size_bytes:,} "
             "bytes; keep large weights out of a model for an edge device"

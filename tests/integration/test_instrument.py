@@ -1,6 +1,7 @@
 """Real children: what is special to a device, and all that fails."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -263,6 +264,27 @@ def test_a_file_that_is_cut_short_is_refused(instrument: Callable[..., Instrumen
     whole = network()
     with pytest.raises(UnsupportedModelError, match="whole ONNX file"):
         instrument("CPU").measure(whole[: len(whole) // 2], QUICK)
+
+
+def test_a_disk_without_room_is_told_and_the_child_goes_on(
+    instrument: Callable[..., Instrument],
+) -> None:
+    each = instrument(FakeDevice(any_model=True))
+    pid = each.hello().pid
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, hard))
+    try:
+        with pytest.raises(DeviceError, match=r"expected room for the model in .* set TMPDIR"):
+            each.measure(b"\x08" * 2 * 10**6, QUICK)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert each.measure(b"\x08" * 2 * 10**6, QUICK).samples > 0
+    assert each.pid == pid
+
+
+def test_an_empty_model_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="got 0 bytes; export it once more"):
+        check_model_bytes(b"")
 
 
 def test_a_huge_model_is_refused_before_it_travels() -> None:
